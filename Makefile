@@ -1,0 +1,35 @@
+# make demo: from nothing to a trained detector and its pictures.   make test: everything that must pass.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := pyg_viglad tests benchmarks examples
+
+.PHONY: demo test install lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/pyg-viglad demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check $(wildcard $(SOURCES))
+	$(BIN)/ruff format --check $(wildcard $(SOURCES))
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+install: $(VENV)/.installed
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+# torch-cluster and torch-scatter are compiled against the torch that is installed, hence without isolation.
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	$(PIP) install -c constraints.txt --no-build-isolation torch-cluster torch-scatter
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info

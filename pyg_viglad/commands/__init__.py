@@ -1,0 +1,9 @@
+"""The commands of ``pyg-viglad``, one a file."""
+
+from pyg_viglad.commands.demo import demo
+from pyg_viglad.commands.distill import distill
+from pyg_viglad.commands.predict import predict
+from pyg_viglad.commands.test import test
+from pyg_viglad.commands.train import train
+
+__all__ = ["demo", "distill", "predict", "test", "train"]

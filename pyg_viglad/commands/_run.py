@@ -1,0 +1,112 @@
+"""What all commands share: the run folder, its files, the Lightning trainer."""
+
+import json
+import math
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+__all__ = ["PathLike", "make_trainer", "open_device", "open_run", "write_json", "write_text"]
+
+PathLike = str | os.PathLike[str]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write JSON whole or not at all; what is not a number becomes null."""
+    write_text(path, json.dumps(_plain(values), indent=2, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def open_device(name: str) -> Any:
+    """Give a torch device that can be used here.
+
+    Raises:
+        ValueError: If there is no such device.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"Expected a device of this machine (got {name!r}: {reason})") from error
+
+
+def open_run(output: PathLike, command: str, config: dict[str, Any]) -> Path:
+    """Make the run's folder and write its resolved config, which ``--config`` reads again.
+
+    Raises:
+        ValueError: If ``output`` is a file.
+    """
+    import yaml
+
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"Expected 'output' to be a folder (got the file '{folder}')")
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in config.items()}
+    text = f"# pyg-viglad {command} --config config.yaml\n" + yaml.safe_dump(plain, sort_keys=False)
+    write_text(folder / "config.yaml", text)
+    return folder
+
+
+def make_trainer(
+    folder: Path,
+    *,
+    steps: int,
+    precision: str,
+    accelerator: str,
+    devices: str,
+    checkpoint_every: int,
+    max_minutes: float | None = None,
+    progress: bool = True,
+) -> Any:
+    """Build a Lightning trainer that counts steps, keeps the last checkpoint and logs to CSV."""
+    import logging
+    import warnings
+
+    from lightning import Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+    from lightning.pytorch.loggers import CSVLogger
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists.*")
+    callbacks: list[Any] = [
+        ModelCheckpoint(
+            dirpath=folder / "checkpoints",
+            filename="last",
+            every_n_train_steps=checkpoint_every,
+            enable_version_counter=False,
+        )
+    ]
+    if progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=10))
+    return Trainer(
+        accelerator=accelerator,
+        devices=int(devices) if devices.isdigit() else devices,
+        precision=precision,  # type: ignore[arg-type]
+        max_steps=steps,
+        max_epochs=-1,
+        max_time=timedelta(minutes=max_minutes) if max_minutes else None,
+        callbacks=callbacks,
+        logger=CSVLogger(str(folder), name="", version=""),
+        log_every_n_steps=10,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )

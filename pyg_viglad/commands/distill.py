@@ -1,0 +1,149 @@
+"""``pyg-viglad distill``: a teacher from an ImageNet backbone."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from pyg_viglad.commands._run import make_trainer, open_run
+
+__all__ = ["distill"]
+
+
+def distill(
+    images: str,
+    output: str = "runs/teacher",
+    backbone: str = "wide_resnet101_2.tv_in1k",
+    backbone_weights: str | None = None,
+    backbone_options: dict[str, Any] | None = None,
+    size: Literal["small", "medium"] = "small",
+    image_size: int = 256,
+    batch_size: int = 16,
+    steps: int = 60_000,
+    lr: float = 1e-4,
+    weight_decay: float = 1e-5,
+    decay: float = 0.0,
+    min_scale: float = 1.0,
+    grayscale: float = 0.1,
+    statistics_images: int = 10_000,
+    seed: int = 0,
+    num_workers: int = 0,
+    precision: str = "32-true",
+    accelerator: str = "auto",
+    devices: str = "auto",
+    checkpoint_every: int = 500,
+    resume: bool = False,
+    licence: str = "",
+) -> None:
+    """Distil a teacher from any timm backbone and any folder of images (EfficientAD's procedure).
+
+    Args:
+        images: Folder of natural photographs, searched with all folders below it.
+        output: Folder for the teacher (teacher.safetensors, teacher.json), checkpoints and logs.
+        backbone: A timm model with feature maps at strides 8 and 16.
+        backbone_weights: Its weights as a .safetensors or .pth file; without one, fetched by name.
+        backbone_options: Further arguments of timm.create_model, such as {"pad_type": "same"}.
+        size: Layers of the teacher.
+        image_size: Side of the teacher's images in pixels; the backbone sees twice as many.
+        batch_size: Images a step.
+        steps: Number of optimiser steps.
+        lr: Learning rate of Adam.
+        weight_decay: Weight decay of Adam.
+        decay: Share of the steps, at the end, over which the learning rate falls to 0.
+        min_scale: Least share of a photograph's area that a training square takes; below 1, squares
+            are random and mirrored.
+        grayscale: Probability that an image loses its colours.
+        statistics_images: Number of images behind the target's mean and standard deviation.
+        seed: Seed of weights and images.
+        num_workers: Processes that load images.
+        precision: Lightning's precision, such as 32-true, bf16-mixed.
+        accelerator: Lightning's accelerator, such as cpu, gpu.
+        devices: Lightning's devices: a number or auto.
+        checkpoint_every: Steps between checkpoints.
+        resume: Go on from the last checkpoint in the output folder.
+        licence: A sentence on the licence of backbone and images, kept in the card.
+    """
+    config = dict(locals())
+    import torch
+    from lightning import seed_everything
+    from torch.utils.data import DataLoader
+
+    from pyg_viglad.models.pdn import PDN
+    from pyg_viglad.models.teacher import save_teacher
+    from pyg_viglad.training.backbone_features import BackboneFeatures
+    from pyg_viglad.training.distillation import Distillation, target_statistics
+    from pyg_viglad.training.photographs import Photographs
+
+    if image_size < 64 or image_size % 4:
+        raise ValueError(
+            f"Expected 'image_size' to be at least 64 and divisible by 4 (got {image_size})"
+        )
+    seed_everything(seed, verbose=False)
+    features = BackboneFeatures(backbone, backbone_weights, **(backbone_options or {}))
+    plain = Photographs(images, 2 * image_size, augment=False, grayscale=0.0)
+    folder = open_run(output, "distill", config)
+    last = folder / "checkpoints" / "last.ckpt"
+    if resume and not last.is_file():
+        raise FileNotFoundError(
+            f"Expected a checkpoint to resume from (got '{last}', which is no file)"
+        )
+
+    teacher = PDN(size, padding=True)
+    statistics_file = folder / "target_statistics.pt"
+    if resume and statistics_file.is_file():
+        mean, std = torch.load(statistics_file, weights_only=True)
+    else:
+        from tqdm import tqdm
+
+        number = min(statistics_images, len(plain))
+        subset = torch.utils.data.Subset(plain, range(number))
+        loader = DataLoader(subset, batch_size, num_workers=num_workers)
+        mean, std = target_statistics(features, tqdm(loader, desc="Target statistics"))
+        torch.save((mean, std), statistics_file)
+    photographs = Photographs(
+        images,
+        2 * image_size,
+        augment=min_scale < 1,
+        min_scale=min_scale,
+        grayscale=grayscale,
+    )
+    module = Distillation(teacher, features, mean, std, lr, weight_decay, decay)
+    trainer = make_trainer(
+        folder,
+        steps=steps,
+        precision=precision,
+        accelerator=accelerator,
+        devices=devices,
+        checkpoint_every=checkpoint_every,
+    )
+    loader = DataLoader(
+        photographs,
+        batch_size,
+        shuffle=True,
+        drop_last=len(photographs) >= batch_size,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+    )
+    trainer.fit(module, loader, ckpt_path=str(last) if resume else None)
+    card = {
+        "architecture": f"PDN {size}, 384 channels",
+        "backbone": backbone,
+        "backbone_weights": Path(backbone_weights).name if backbone_weights else "by name",
+        "images": f"{len(plain)} photographs",
+        "command": "pyg-viglad " + " ".join(_shown(argument) for argument in sys.argv[1:]),
+        "seed": seed,
+        "steps": trainer.global_step,
+        "final_loss": round(module.smooth_loss or float("nan"), 4),
+        "loss": "mean squared error to channel-normalised features, smoothed over about 100 steps",
+        "licence": licence,
+    }
+    save_teacher(teacher, folder / "teacher.safetensors", card)
+    print(f"Teacher: {folder / 'teacher.safetensors'} (loss {card['final_loss']})")
+
+
+def _shown(argument: str) -> str:
+    """An argument as the card shows it: paths lose the folders of the machine they were on."""
+    path = Path(argument)
+    if path.is_absolute() or argument.startswith(".."):
+        return path.name
+    return shlex.quote(argument)

@@ -1,0 +1,63 @@
+"""``pyg-viglad predict``: a trained detector on unlabelled images."""
+
+from pathlib import Path
+from typing import Any
+
+from pyg_viglad.commands._run import open_run, write_json
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: str,
+    images: list[str],
+    output: str = "runs/predict",
+    pictures: int = 16,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Judge images: scores.csv, metrics.json, and pictures of the most anomalous ones.
+
+    Args:
+        model: Folder of a trained model.
+        images: Image files, and folders that are searched for images.
+        output: Folder of the run.
+        pictures: Number of images to draw, the highest scores first.
+        device: A torch device, such as cpu, cuda.
+
+    Returns:
+        The counts that metrics.json holds.
+    """
+    config = dict(locals())
+    import torch
+    from tqdm import tqdm
+
+    from pyg_viglad.commands._report import draw, write_scores
+    from pyg_viglad.commands._run import open_device
+    from pyg_viglad.datasets.list_images import list_images
+    from pyg_viglad.models import Prediction, ViGLAD
+    from pyg_viglad.models._images import as_images
+    from pyg_viglad.transforms import to_image
+
+    detector = ViGLAD.from_pretrained(model).to(open_device(device))
+    paths: list[Path] = []
+    for name in images:
+        paths += list_images(name) if Path(name).is_dir() else [Path(name)]
+    if not paths:
+        raise ValueError("Expected at least one image (got none)")
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"Expected an image file or a folder (got '{missing[0]}')")
+    folder = open_run(output, "predict", config)
+    parts = [detector.predict(path) for path in tqdm(paths, desc="Scoring")]
+    prediction = Prediction(*(None if v is None else v.cpu() for v in Prediction.cat(parts)))  # type: ignore[arg-type]
+    write_scores(folder / "scores.csv", prediction, [str(path) for path in paths])
+    result = {"images": len(paths), "anomalous": int(prediction.is_anomalous.sum())}
+    write_json(folder / "metrics.json", result)
+    chosen = prediction.score.argsort(descending=True)[:pictures].tolist()
+    if chosen:
+        shown = torch.cat(
+            [as_images(to_image(paths[c])[None], detector.image_size) for c in chosen]
+        )
+        draw(folder, detector, shown, prediction, chosen, [paths[c].name for c in chosen])
+    print(f"{result['anomalous']} of {result['images']} images above the threshold; see {folder}")
+    return result

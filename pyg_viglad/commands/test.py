@@ -1,0 +1,45 @@
+"""``pyg-viglad test``: a trained detector on labelled images."""
+
+from typing import Any
+
+from pyg_viglad.commands._data import DatasetName, open_data
+from pyg_viglad.commands._report import format_table, write_report
+from pyg_viglad.commands._run import open_run
+
+__all__ = ["test"]
+
+
+def test(
+    model: str,
+    data: str = "digits",
+    output: str = "runs/test",
+    dataset: DatasetName = "auto",
+    data_options: dict[str, Any] | None = None,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Judge the test images of a data set: metrics.json, scores.csv and pictures.
+
+    Args:
+        model: Folder of a trained model.
+        data: digits (scikit-learn's), an .npz file or a folder of MNIST, or a folder of images.
+        output: Folder of the run.
+        dataset: What a folder holds: images, or the digits of digit_anatomy.
+        data_options: Further arguments of the data set, such as {"altered": 3}.
+        device: A torch device, such as cpu, cuda.
+
+    Returns:
+        The image AUROCs that metrics.json holds.
+    """
+    config = dict(locals())
+    from pyg_viglad.commands._run import open_device
+    from pyg_viglad.models import ViGLAD
+
+    detector = ViGLAD.from_pretrained(model).to(open_device(device))
+    dataset = open_data(data, detector.image_size, data_options, dataset).test
+    if len(dataset) == 0:
+        raise ValueError(f"Expected test images in '{data}' (got none)")
+    folder = open_run(output, "test", config)
+    _, table = write_report(folder, detector, dataset)
+    print(format_table(table))
+    print(f"Scores and pictures: {folder}")
+    return {"image_auroc": table}

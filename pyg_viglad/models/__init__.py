@@ -1,0 +1,22 @@
+"""The networks of ViGLAD."""
+
+from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
+from pyg_viglad.models.graph_constructor import GraphConstructor, grid_graphs
+from pyg_viglad.models.pdn import PDN
+from pyg_viglad.models.prediction import Prediction
+from pyg_viglad.models.teacher import SHIPPED_TEACHER, load_teacher, save_teacher
+from pyg_viglad.models.vig_autoencoder import ViGAutoEncoder
+from pyg_viglad.models.viglad import ViGLAD
+
+__all__ = [
+    "PDN",
+    "SHIPPED_TEACHER",
+    "ConvAutoEncoder",
+    "GraphConstructor",
+    "Prediction",
+    "ViGAutoEncoder",
+    "ViGLAD",
+    "grid_graphs",
+    "load_teacher",
+    "save_teacher",
+]

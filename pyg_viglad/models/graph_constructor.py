@@ -1,0 +1,167 @@
+"""The learned stem that turns images into graphs of patches (Fig. 2 of the paper)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+
+from pyg_viglad.nn._knn_dense import dense_neighbors
+from pyg_viglad.nn.knn_graph import regular_edge_index
+
+__all__ = ["GraphConstructor", "grid_graphs", "images_of"]
+
+
+def images_of(images: Tensor | Batch | Data) -> Tensor:
+    """Give the images ``[B, 3, H, W]`` of a tensor or of a batch with ``img``, their shape checked.
+
+    Raises:
+        ValueError: If the images are no such tensor, or their sides are not divisible by 4.
+    """
+    if isinstance(images, Data):
+        if "img" not in images:
+            raise ValueError(f"Expected a batch with 'img' (got the fields {images.keys()})")
+        images = images.img
+    if not isinstance(images, Tensor) or images.dim() != 4 or images.size(1) != 3:
+        shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"Expected images [B, 3, H, W] (got {shape})")
+    if images.size(2) % 4 or images.size(3) % 4 or not images.size(2) or not images.size(3):
+        raise ValueError(f"Expected sides divisible by 4 (got {images.size(2)} x {images.size(3)})")
+    return images
+
+
+def grid_graphs(
+    x: Tensor,
+    edge_index: Tensor,
+    grid_size: tuple[int, int],
+    image_size: tuple[int, int],
+) -> Batch:
+    """Give equal-sized graphs of patches as a PyG batch, with the patches' places in the image.
+
+    Args:
+        x: Node features ``[B * H * W, C]``, image after image, row by row.
+        edge_index: Edges between them ``[2, E]``, as many in each image.
+        grid_size: Rows and columns ``(H, W)``.
+        image_size: Height and width in pixels of the image that the grid covers.
+
+    Returns:
+        A ``Batch`` of ``Data(x, edge_index, pos, grid_size, img_size)``: ``pos [H * W, 2]`` are the
+        patches' centres in pixels (x to the right, y down).
+
+    Example:
+        >>> import torch
+        >>> grid_graphs(torch.zeros(8, 5), torch.arange(8).expand(2, 8), (2, 2), (8, 8))[1].pos
+        tensor([[2., 2.],
+                [6., 2.],
+                [2., 6.],
+                [6., 6.]])
+    """
+    rows, columns = grid_size
+    nodes = rows * columns
+    ys = (torch.arange(rows, device=x.device) + 0.5) * (image_size[0] / rows)
+    xs = (torch.arange(columns, device=x.device) + 0.5) * (image_size[1] / columns)
+    pos = torch.stack([xs.repeat(rows), ys.repeat_interleave(columns)], dim=1).to(x.dtype)
+    features = x.unflatten(0, (-1, nodes))
+    edges = edge_index.unflatten(1, (features.size(0), -1))
+    return Batch.from_data_list(
+        [
+            Data(
+                x=features[number],
+                edge_index=edges[:, number] - number * nodes,
+                pos=pos,
+                grid_size=torch.tensor([grid_size]),
+                img_size=torch.tensor([image_size]),
+            )
+            for number in range(features.size(0))
+        ]
+    )
+
+
+class GraphConstructor(nn.Module):
+    r"""Embeds images into a grid of nodes and joins every node with its k nearest (Eq. 1-2, Fig. 2).
+
+    The stem is conv 3x3 stride 2, BN, GELU, conv 3x3 stride 2, BN, GELU, conv 3x3, BN: one node each
+    4 x 4 pixels. A learnable position embedding is added. The graph :math:`\mathcal{G} = G(I)` has an
+    edge from each of the k nodes nearest in feature space, the node itself being the first.
+
+    Args:
+        channels: Width of the node features.
+        image_size: Side or ``(height, width)`` of the images for which the position embedding is
+            made; at other sizes it is interpolated.
+        k: Number of neighbours, lowered where the image has fewer nodes.
+        dilation: Take every ``dilation``-th of the ``k * dilation`` nearest.
+
+    Shapes:
+        - **input:** images ``[B, 3, H, W]`` or a ``Batch`` with ``img``; H and W divisible by 4.
+        - **output:** a ``Batch`` with ``x [B * N, channels]``, ``edge_index``, ``pos``, ``grid_size``
+          and ``img_size``, where ``N = H / 4 * W / 4``.
+
+    Raises:
+        ValueError: If the images have another shape.
+
+    Example:
+        >>> import torch
+        >>> GraphConstructor(48, image_size=32, k=9)(torch.rand(2, 3, 32, 32))
+        DataBatch(x=[128, 48], edge_index=[2, 1152], pos=[128, 2], grid_size=[2, 2], img_size=[2, 2], batch=[128], ptr=[3])
+    """  # noqa: E501
+
+    def __init__(
+        self,
+        channels: int = 48,
+        image_size: int | tuple[int, int] = 224,
+        k: int = 12,
+        dilation: int = 1,
+    ) -> None:
+        super().__init__()
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if height % 4 or width % 4 or min(height, width) < 4:
+            raise ValueError(f"Expected 'image_size' to be divisible by 4 (got {height} x {width})")
+        self.channels = channels
+        self.k = k
+        self.dilation = dilation
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, channels // 2, 3, stride=2, padding=1),
+            nn.BatchNorm2d(channels // 2),
+            nn.GELU(),
+            nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1),
+            nn.BatchNorm2d(channels),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.BatchNorm2d(channels),
+        )
+        self.position = nn.Parameter(torch.zeros(1, channels, height // 4, width // 4))
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew."""
+        for layer in self.stem:
+            if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+                layer.reset_parameters()
+        nn.init.zeros_(self.position)
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Give the node features ``[B * N, channels]`` and the grid's ``(rows, columns)``, no edges."""
+        grid = self.stem(images)
+        position: Tensor = self.position
+        if position.shape[-2:] != grid.shape[-2:]:
+            position = F.interpolate(
+                position, size=grid.shape[-2:], mode="bicubic", align_corners=False
+            )
+        grid = grid + position
+        return grid.permute(0, 2, 3, 1).reshape(-1, self.channels), (grid.size(2), grid.size(3))
+
+    def connect(self, x: Tensor, num_graphs: int) -> Tensor:
+        """Give the edges ``[2, B * N * k]`` among the nodes of each image."""
+        nodes = x.size(0) // num_graphs
+        features = x.view(num_graphs, nodes, -1)
+        # What knn_graph does with graphs of equal size, without asking the device for their number.
+        neighbors = dense_neighbors(features, min(self.k, nodes), self.dilation)
+        return regular_edge_index(neighbors, nodes)
+
+    def forward(self, images: Tensor | Batch) -> Batch:
+        """Turn images into their graphs."""
+        images = images_of(images)
+        x, grid_size = self.embed(images)
+        edge_index = self.connect(x, images.size(0))
+        return grid_graphs(x, edge_index, grid_size, (images.size(2), images.size(3)))
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.channels}, k={self.k}, dilation={self.dilation})"

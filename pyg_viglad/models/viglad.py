@@ -1,0 +1,300 @@
+"""ViGLAD: teacher, student and vision graph autoencoder, from images to scores."""
+
+import os
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+
+from pyg_viglad.models._fit_statistics import ImageSource, fit_statistics, fit_teacher_statistics
+from pyg_viglad.models._images import ImageNetNormalization, as_images, jitter_color
+from pyg_viglad.models._predict import predict
+from pyg_viglad.models._pretrained import load_pretrained, save_pretrained
+from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
+from pyg_viglad.models.pdn import PDN, PDNSize
+from pyg_viglad.models.prediction import Prediction
+from pyg_viglad.models.teacher import SHIPPED_TEACHER, load_teacher
+from pyg_viglad.models.vig_autoencoder import Variant, ViGAutoEncoder
+from pyg_viglad.nn import Operator
+from pyg_viglad.scoring import (
+    ChannelNormalization,
+    Features,
+    NodeGaussian,
+    Scorer,
+    autoencoder_teacher_loss,
+    penalty_loss,
+    place_map,
+    student_autoencoder_loss,
+    student_teacher_loss,
+)
+from pyg_viglad.scoring.scorer import Feature, Fusion
+
+__all__ = ["ViGLAD"]
+
+
+class ViGLAD(nn.Module):
+    r"""Vision graph networks for logical anomaly detection (Zoghlami et al., IEEE Access 2024).
+
+    A frozen teacher :math:`T` and a student :math:`S` describe every 33 x 33 patch; the vision graph
+    autoencoder :math:`A_g` describes the same places from the whole image. Trained on normal images
+    with :math:`L = L_{ST} + L_{A_gT} + L_{SA_g}` (Eq. 15-17), they disagree on anomalous ones: T and S
+    where a patch is odd (local map), A_g and S where patches do not belong together (global map). The
+    score is :math:`A = A_r + A_f`, the maximum of the merged maps and a Mahalanobis distance (Eq. 18).
+
+    Args:
+        size: Layers of the student, ``"small"`` or ``"medium"`` (the paper's).
+        image_size: Side or ``(height, width)`` in pixels, divisible by 4 and at least 96; other images
+            are resized. The graph branch sees the image 32 pixels smaller, so that all maps agree.
+        teacher: ``"mobilenetv1"`` (small, ships with the package), a file (see
+            :func:`~pyg_viglad.models.load_teacher`) or a :class:`~pyg_viglad.PDN`.
+        autoencoder: ``"vig"``, ``"conv"`` (EfficientAD's) or a module from images ``[B, 3, H, W]`` to
+            features of the teacher's width.
+        variant: Widths of the graph autoencoder, ``"ti"``, ``"s"``, ``"m"`` or ``"b"``.
+        k: Number of neighbours of its graphs.
+        operator: Its graph operator: a name or a factory ``(in_channels, out_channels) ->
+            MessagePassing``.
+        dynamic: Whether its graphs are rebuilt in every block.
+        losses: ``"printed"``: plain means, one image for all branches; ``"practice"`` (EfficientAD):
+            hard-feature mining and a colour-jittered image for Eq. 16-17.
+        hard_quantile: Quantile of the mining.
+        feature: Whose spatial mean the Mahalanobis distance judges: ``"student_second"``,
+            ``"student_first"`` or ``"teacher"``.
+        fusion: ``"standardized"`` or ``"sum"``, see :class:`~pyg_viglad.scoring.Scorer`.
+        nodes: Add a Gaussian for every node (ours, beyond the paper): True, or arguments of
+            :class:`~pyg_viglad.scoring.NodeGaussian`.
+        quantiles: Quantiles of the validation maps that become 0 and 0.1.
+        threshold_quantile: Quantile of the validation scores above which an image is anomalous.
+
+    Shapes:
+        - **input:** images ``[B, 3, H, W]`` with values in [0, 1], or a ``Batch`` with ``img``.
+        - **output:** a :class:`~pyg_viglad.models.Prediction`.
+
+    Raises:
+        ValueError: If an argument is out of range, or scores are asked for before
+            :meth:`fit_statistics`.
+        FileNotFoundError: If the teacher's file does not exist.
+
+    Example:
+        >>> import torch
+        >>> model = ViGLAD("small", image_size=96)
+        >>> normal = torch.rand(12, 3, 96, 96)
+        >>> model.fit_statistics(normal[:8], normal[8:])
+        >>> model(normal[:2]).anomaly_map.shape
+        torch.Size([2, 96, 96])
+    """
+
+    def __init__(
+        self,
+        size: PDNSize = "medium",
+        image_size: int | tuple[int, int] = 256,
+        teacher: str | os.PathLike[str] | PDN = SHIPPED_TEACHER,
+        autoencoder: Literal["vig", "conv"] | nn.Module = "vig",
+        *,
+        variant: Variant = "ti",
+        k: int = 12,
+        operator: Operator = "max_relative",
+        dynamic: bool = True,
+        losses: Literal["printed", "practice"] = "practice",
+        hard_quantile: float = 0.999,
+        feature: Feature = "student_second",
+        fusion: Fusion = "standardized",
+        nodes: bool | dict[str, Any] = False,
+        quantiles: tuple[float, float] = (0.9, 0.995),
+        threshold_quantile: float = 0.99,
+    ) -> None:
+        super().__init__()
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if min(height, width) < 96 or height % 4 or width % 4:
+            raise ValueError(
+                f"Expected 'image_size' of at least 96, divisible by 4 (got {height} x {width})"
+            )
+        if losses not in ("printed", "practice"):
+            raise ValueError(f"Expected 'losses' to be 'printed' or 'practice' (got {losses!r})")
+        self.config: dict[str, Any] = {
+            "size": size,
+            "image_size": [height, width],
+            "autoencoder": autoencoder if isinstance(autoencoder, str) else None,
+            "variant": variant,
+            "k": k,
+            "operator": operator if isinstance(operator, str) else None,
+            "dynamic": dynamic,
+            "losses": losses,
+            "hard_quantile": hard_quantile,
+            "feature": feature,
+            "fusion": fusion,
+            "nodes": nodes,
+            "quantiles": list(quantiles),
+            "threshold_quantile": threshold_quantile,
+        }
+        self.image_size = (height, width)
+        self.losses = losses
+        self.hard_quantile = hard_quantile if losses == "practice" else 0.0
+        self.normalize = ImageNetNormalization()
+        self.teacher = teacher if isinstance(teacher, PDN) else load_teacher(teacher)
+        self.teacher.eval().requires_grad_(False)
+        self.config["teacher_size"] = self.teacher.size
+        channels = self.config["channels"] = self.teacher.out_channels
+        self.teacher_normalization = ChannelNormalization()
+        self.student = PDN(size, 2 * channels)
+        self.autoencoder: nn.Module
+        if autoencoder == "vig":
+            graph_size = (height - 32, width - 32)
+            self.autoencoder = ViGAutoEncoder(channels, variant, graph_size, k, operator, dynamic)
+        elif autoencoder == "conv":
+            self.autoencoder = ConvAutoEncoder(channels, self.image_size)
+        elif isinstance(autoencoder, nn.Module):
+            self.autoencoder = autoencoder
+        else:
+            raise ValueError(
+                f"Expected 'autoencoder' to be 'vig', 'conv' or a module (got {autoencoder!r})"
+            )
+        gaussian = NodeGaussian(**(nodes if isinstance(nodes, dict) else {})) if nodes else None
+        self.scorer = Scorer(feature, fusion, quantiles, threshold_quantile, gaussian)
+
+    def train(self, mode: bool = True) -> "ViGLAD":
+        """Set the training mode of student and autoencoder; the teacher stays in evaluation."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def _teach(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.teacher_normalization(self.teacher(images))  # type: ignore[no-any-return]
+
+    def _reconstruct(self, images: Tensor) -> Tensor:
+        """Run the autoencoder; the graph one sees the image resized to 32 pixels less."""
+        if not isinstance(self.autoencoder, ConvAutoEncoder):
+            images = self.graph_images(images)
+        return self.autoencoder(images)  # type: ignore[no-any-return]
+
+    def graph_images(self, images: Tensor) -> Tensor:
+        """Resize images ``[B, 3, H, W]`` to what the graph branch sees, ``[B, 3, H - 32, W - 32]``."""
+        size = (self.image_size[0] - 32, self.image_size[1] - 32)
+        return F.interpolate(
+            images, size=size, mode="bilinear", align_corners=False, antialias=True
+        )
+
+    def loss(
+        self, images: Tensor | Batch, penalty_images: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Give the named parts of the training loss, to be added (Eq. 15-17).
+
+        Args:
+            images: Normal images ``[B, 3, H, W]`` in [0, 1].
+            penalty_images: Natural photographs of the same size, any number; without them the second
+                term of Eq. 15 is left out.
+
+        Returns:
+            ``student_teacher``, ``penalty``, ``autoencoder_teacher`` and ``student_autoencoder``.
+        """
+        images = as_images(images, self.image_size)
+        normal = self.normalize(images)
+        teacher = self._teach(normal)
+        first, second = self.student(normal).chunk(2, dim=1)
+        parts = {"student_teacher": student_teacher_loss(teacher, first, self.hard_quantile)}
+        if penalty_images is not None:
+            other = self.normalize(as_images(penalty_images, self.image_size))
+            parts["penalty"] = penalty_loss(self.student(other).chunk(2, dim=1)[0])
+        if self.losses == "practice":
+            normal = self.normalize(jitter_color(images))
+            teacher = self._teach(normal)
+            second = self.student(normal).chunk(2, dim=1)[1]
+        reconstruction = self._reconstruct(normal)
+        parts["autoencoder_teacher"] = autoencoder_teacher_loss(teacher, reconstruction)
+        parts["student_autoencoder"] = student_autoencoder_loss(reconstruction, second)
+        return parts
+
+    def features(self, images: Tensor | Batch) -> Features:
+        """Give the feature maps of teacher, both student halves and autoencoder, ``[B, C, h, w]``."""
+        normal = self.normalize(as_images(images, self.image_size))
+        first, second = self.student(normal).chunk(2, dim=1)
+        return Features(self._teach(normal), first, second, self._reconstruct(normal))
+
+    def forward(self, images: Tensor | Batch) -> Prediction:
+        """Score images and map their anomalies."""
+        if not self.scorer.fitted:
+            raise ValueError("Expected fit_statistics() before scores (got a model without them)")
+        raw = self.scorer.raw(self.features(images))
+        local, global_, combined = self.scorer.maps(raw)
+        reconstruction = combined.amax((1, 2))
+        feature = self.scorer.gaussian(raw.vector)
+        paper = self.scorer.fuse(reconstruction, feature)
+        node_map = node_score = None
+        if raw.node_map is not None and self.scorer.nodes is not None:
+            node_score = raw.node_map.amax((1, 2))
+            nodes = self.scorer.nodes
+            first = 16.5 + 4 * (nodes.window - 1) / 2
+            node_map = place_map(raw.node_map, self.image_size, first, 4.0 * nodes.stride)
+        score = self.scorer.total(paper, node_score)
+        return Prediction(
+            score,
+            self.scorer.threshold(score),
+            place_map(combined, self.image_size),
+            place_map(local, self.image_size),
+            place_map(global_, self.image_size),
+            reconstruction,
+            feature,
+            paper,
+            node_map,
+            node_score,
+        )
+
+    def graphs(self, images: Tensor | Batch, blocks: bool = False) -> dict[str, Batch]:
+        """Give the graph autoencoder's graphs of the images (Fig. 5), in evaluation mode.
+
+        See :meth:`pyg_viglad.ViGAutoEncoder.graphs`; positions are in pixels of the resized image.
+        """
+        if not isinstance(self.autoencoder, ViGAutoEncoder):
+            raise ValueError(
+                f"Expected a ViGAutoEncoder to give graphs (got {type(self.autoencoder).__name__})"
+            )
+        normal = self.normalize(as_images(images, self.image_size))
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            graphs = self.autoencoder.graphs(self.graph_images(normal), blocks)
+        self.train(training)
+        return graphs
+
+    def fit_teacher_statistics(self, train: ImageSource) -> None:
+        """Fit the teacher's channel statistics on the training images; needed before :meth:`loss`."""
+        fit_teacher_statistics(self, train)
+
+    def fit_statistics(self, train: ImageSource, validation: ImageSource) -> None:
+        """Fit all statistics behind the scores, after training, on normal images alone.
+
+        Args:
+            train: The training images: a tensor ``[n, 3, H, W]``, a data set or a loader.
+            validation: Normal images held out of training, likewise; never test images.
+        """
+        fit_statistics(self, train, validation)
+
+    def predict(self, images: Any, batch_size: int = 8) -> Prediction:
+        """Judge a path, a PIL image, an array, a tensor, or a list of them, without gradients.
+
+        See :func:`~pyg_viglad.transforms.to_image` for what an image may be.
+        """
+        return predict(self, images, batch_size)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``model.safetensors`` and ``config.json``: weights, teacher, calibration, threshold."""
+        save_pretrained(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str], **overrides: Any) -> "ViGLAD":
+        """Read a folder that :meth:`save_pretrained` wrote, in evaluation mode.
+
+        Args:
+            folder: The folder.
+            **overrides: ``operator`` or ``autoencoder``, where the model was made with an own one.
+        """
+        return load_pretrained(cls, folder, **overrides)
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        return (
+            f"{self.__class__.__name__}({self.student.size}, {height}x{width}, "
+            f"teacher={self.teacher}, autoencoder={self.autoencoder})"
+        )

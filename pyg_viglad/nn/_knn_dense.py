@@ -1,0 +1,198 @@
+"""Exact nearest neighbours of equal-sized graphs by matrix products, one tile at a time."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["dense_neighbors", "effective_dilation", "number_wanted", "unit_features"]
+
+# Distances held at once: few enough for a CPU's cache, enough to keep many cores or a GPU busy.
+_SMALL_TILE = 2**19
+_MEDIUM_TILE = 2**21
+_LARGE_TILE = 2**24
+_INDEX_BITS = 32
+
+
+def effective_dilation(candidates: int, k: int, dilation: int) -> int:
+    """Lower the dilation to what the number of candidates allows."""
+    return dilation if dilation == 1 else max(1, min(dilation, candidates // k))
+
+
+def number_wanted(k: int, dilation: int, self_first: bool) -> int:
+    """Count the nearest others from which ``k`` are taken, ``dilation`` apart."""
+    return (k - 1) * dilation + 1 - int(self_first)
+
+
+def unit_features(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the L2-normalised features and their squared norm: 1, or 0 where a vector is zero."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return torch.nan_to_num(x / norm.clamp_min(1e-12)), (norm > 0).to(x.dtype)
+
+
+@torch.no_grad()
+def dense_neighbors(
+    x: Tensor,
+    k: int,
+    dilation: int = 1,
+    *,
+    y: Tensor | None = None,
+    loop: bool = True,
+    cosine: bool = True,
+) -> Tensor:
+    """Find the neighbours of :func:`~pyg_viglad.nn.knn_graph` for graphs of equal size.
+
+    No value is read back to the host, so it can be compiled and exported.
+
+    Args:
+        x: Centres ``[B, M, C]``.
+        k: Neighbours of each centre, at most the number of candidates.
+        dilation: Take every ``dilation``-th of the ``k * dilation`` nearest.
+        y: Candidates ``[B, N, C]`` (default: the centres).
+        loop: Without ``y``: the centre itself is its first neighbour, otherwise it is none.
+        cosine: Compare L2-normalised features.
+
+    Returns:
+        Indices into each graph's candidates ``[B, M, k]``, nearest first.
+    """
+    own = y is None
+    y = x if y is None else y
+    self_first = own and loop
+    dilation = effective_dilation(y.size(1) - int(own and not loop), k, dilation)
+    # The centre itself never competes: rounding could rank a duplicate of it first.
+    count = number_wanted(k, dilation, self_first)
+    parts = []
+    if self_first:
+        parts.append(
+            torch.arange(x.size(1), device=x.device).view(1, -1, 1).expand(x.size(0), -1, 1)
+        )
+    if count > 0:
+        with torch.autocast(x.device.type, enabled=False):
+            parts.append(_nearest(x, y, count, own, cosine))
+    return torch.cat(parts, dim=2)[:, :, ::dilation]
+
+
+def _nearest(x: Tensor, y: Tensor, count: int, exclude_self: bool, cosine: bool) -> Tensor:
+    """Give the ``count`` nearest candidates, by distance, then index: ``[B, M, count]``."""
+    if x.dtype not in (torch.float32, torch.float64):
+        x, y = x.float(), y.float()
+    centres, candidates = x.size(1), y.size(1)
+    if cosine:
+        x, x_square = unit_features(x)
+        y, y_square = unit_features(y)
+        # <x, y> - |y|^2 / 2 in one product; the distance is |x|^2 / 2 minus that.
+        x = torch.cat([x, torch.ones_like(x_square)], dim=2)
+        y = torch.cat([y, y_square / -2], dim=2)
+        offset = x_square / 2
+    else:
+        x, y = torch.nan_to_num(x), torch.nan_to_num(y)
+        offset = x.new_zeros(x.size(0), centres, 1)
+    groups = _groups(candidates, count, x.dtype)
+    columns = -(-candidates // math.prod(groups)) * math.prod(groups)
+    places = _places(columns, groups, x.device)
+    unused = places[candidates:]
+    if groups:
+        y = y[:, places.argsort().clamp(max=candidates - 1)]
+
+    def find(graphs: slice, rows: slice) -> Tensor:
+        a, b = x[graphs, rows], y[graphs]
+        if cosine:
+            score = torch.bmm(a, b.transpose(1, 2))
+        else:
+            # Differences, not products: coordinates far from the origin would lose their digits.
+            score = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+            score = score.clamp_max_(torch.finfo(score.dtype).max).neg_()
+        if groups:
+            score.index_fill_(2, unused, -torch.inf)
+        if exclude_self:
+            itself = places[:candidates][rows].view(1, -1, 1).expand(a.size(0), -1, -1)
+            score.scatter_(2, itself, -torch.inf)
+        return _select(score, offset[graphs, rows], count, groups)
+
+    if torch.compiler.is_exporting():
+        return find(slice(None), slice(None))
+    return _in_tiles(find, x.size(0), centres, columns, _tile(x))
+
+
+def _groups(candidates: int, count: int, dtype: torch.dtype) -> tuple[int, ...]:
+    """Choose the sizes of the nested groups for the pre-selection, the innermost first."""
+    if torch.compiler.is_exporting() or dtype != torch.float32 or candidates < 512:
+        return ()
+    if candidates >= 64 * count:
+        return (8, 4)
+    return (8,) if candidates >= 16 * count else ()
+
+
+def _places(columns: int, groups: tuple[int, ...], device: torch.device) -> Tensor:
+    """Give the column of each candidate.
+
+    A group is a run of candidates, but its members stand far apart: the first members of all groups
+    in a row, then the second ones. So the best of each group is an element-wise maximum of rows.
+    """
+    axes = tuple(range(len(groups) + 1))[::-1]
+    return torch.arange(columns, device=device).view(*groups, -1).permute(axes).flatten()
+
+
+def _tile(x: Tensor) -> int:
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return _LARGE_TILE
+    return _SMALL_TILE if torch.get_num_threads() == 1 else _MEDIUM_TILE
+
+
+def _in_tiles(
+    find: Callable[[slice, slice], Tensor], graphs: int, centres: int, columns: int, tile: int
+) -> Tensor:
+    """Call ``find`` for as many graphs, or else as many rows of one graph, as a tile holds."""
+    rows = max(1, tile // columns)
+    if rows >= centres:
+        step = max(1, rows // max(centres, 1))
+        parts = [find(slice(b, b + step), slice(None)) for b in range(0, graphs, step)]
+        return torch.cat(parts)
+    return torch.cat(
+        [
+            torch.cat(
+                [find(slice(b, b + 1), slice(r, r + rows)) for r in range(0, centres, rows)], dim=1
+            )
+            for b in range(graphs)
+        ]
+    )
+
+
+def _select(score: Tensor, offset: Tensor, count: int, groups: tuple[int, ...]) -> Tensor:
+    """Give the candidates of the ``count`` smallest ``offset - score``, ties by index.
+
+    Each of them is in one of the ``count`` groups whose best members, ties by index, are nearest.
+    So groups are chosen first, from the outermost inwards, and only their members are compared.
+    """
+    if torch.compiler.is_exporting():
+        # Sortable keys below need bit operations that runtimes lack; their top-k is stable anyway.
+        return score.topk(count, dim=2).indices
+    if score.dtype == torch.float64:
+        return (offset - score).clamp_min_(0).sort(dim=2, stable=True).indices[:, :, :count]
+    levels = [score]
+    for size in groups:
+        levels.append(levels[-1].view(*score.shape[:2], size, -1).amax(dim=2))
+    score = levels.pop()
+    index = torch.arange(score.size(2), device=score.device)
+    for depth in range(len(groups) - 1, -1, -1):
+        inner = groups[depth]
+        members = torch.arange(inner, device=score.device)
+        chosen = _smallest(offset - score, index, count, in_order=False)
+        width = levels[depth].size(2) // inner
+        place = _places(width, groups[depth + 1 :], score.device)[chosen]
+        score = levels[depth].gather(2, (place[..., None] + members * width).flatten(2))
+        index = (chosen[..., None] * inner + members).flatten(2)
+    return _smallest(offset - score, index, count, in_order=True)
+
+
+def _smallest(distance: Tensor, index: Tensor, count: int, in_order: bool) -> Tensor:
+    """Give the indices of the smallest distances, ties by index.
+
+    The bits of floats >= 0 sort as integers do. With the index behind them all keys differ, which
+    makes top-k, that promises nothing about ties, exact.
+    """
+    keys = distance.clamp_min_(0).view(torch.int32).to(torch.int64)
+    keys = keys.bitwise_left_shift_(_INDEX_BITS).bitwise_or_(index)
+    nearest = keys.topk(count, dim=2, largest=False, sorted=in_order).values
+    return nearest.bitwise_and_(2**_INDEX_BITS - 1)

@@ -1,0 +1,72 @@
+"""Anomaly maps: distances between feature maps, and their place in the image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["anomaly_map", "place_map"]
+
+
+def anomaly_map(first: Tensor, second: Tensor) -> Tensor:
+    r"""Average the squared difference of two feature maps over the channels (Section III-D).
+
+    .. math::
+        m = \frac{1}{C} \sum_c (F_c - G_c)^2
+
+    Args:
+        first: ``[B, C, H, W]``: the teacher's features for the local map, the autoencoder's for the
+            global one.
+        second: The same shape: the first or second half of the student's output.
+
+    Returns:
+        A map ``[B, H, W]``, at least 0.
+
+    Example:
+        >>> import torch
+        >>> anomaly_map(torch.zeros(1, 2, 1, 1), torch.tensor([[[[1.]], [[3.]]]]))
+        tensor([[[5.]]])
+    """
+    if first.shape != second.shape:
+        raise ValueError(
+            f"Expected feature maps of one shape (got {list(first.shape)} and {list(second.shape)})"
+        )
+    return (first.float() - second.float()).square().mean(1)
+
+
+def place_map(
+    maps: Tensor, image_size: tuple[int, int], first: float = 16.5, step: float = 4.0
+) -> Tensor:
+    """Resize maps to the image so that each value lies at the centre of what it describes.
+
+    Unpadded networks leave a margin: cell 0 of a PDN describes the pixels 0 to 33, its centre being at
+    16.5. Values between cells are bilinear; beyond the outermost centres the edge's value goes on.
+
+    Args:
+        maps: ``[B, H, W]``.
+        image_size: Height and width of the image in pixels.
+        first: Centre of cell 0, in pixels from the image's edge.
+        step: Pixels from one cell to the next.
+
+    Returns:
+        Maps ``[B, *image_size]``.
+
+    Example:
+        >>> import torch
+        >>> placed = place_map(torch.eye(16)[None], (96, 96))
+        >>> placed.shape, float(placed[0, 16, 16]) > 0.7
+        (torch.Size([1, 96, 96]), True)
+    """
+
+    def coordinates(pixels: int, cells: int) -> Tensor:
+        centres = torch.arange(pixels, device=maps.device, dtype=torch.float32) + 0.5
+        cell = (centres - first) / step
+        return (2 * cell + 1) / cells - 1  # what grid_sample calls it, align_corners=False
+
+    rows = coordinates(image_size[0], maps.size(1))
+    columns = coordinates(image_size[1], maps.size(2))
+    ys, xs = torch.meshgrid(rows, columns, indexing="ij")
+    grid = torch.stack([xs, ys], dim=-1).expand(maps.size(0), -1, -1, -1)
+    placed = F.grid_sample(
+        maps[:, None].float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return placed[:, 0]

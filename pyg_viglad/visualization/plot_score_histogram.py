@@ -1,0 +1,112 @@
+"""How the scores of normal and anomalous images are distributed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyg_viglad.visualization._inputs import Numbers, as_numbers, format_number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_score_histogram"]
+
+# Okabe and Ito's colours, told apart with every kind of colour vision.
+COLORS = {"good": "#6b7280", "logical": "#0072b2", "structural": "#d55e00"}
+OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+
+def plot_score_histogram(
+    scores: Numbers,
+    kinds: Sequence[str],
+    threshold: float | None = None,
+    *,
+    bins: int = 40,
+) -> Figure:
+    r"""Draw the distribution of the scores of each kind of image, above one another.
+
+    Every kind has a histogram of its own, scaled to the same height, and a stroke under it for
+    each image; the share of images above the threshold stands on the right.
+
+    Args:
+        scores: Anomaly scores ``[B]``.
+        kinds: The kind of each image, such as ``"good"``, ``"logical"`` or ``"structural"``.
+        threshold: The score above which an image counts as anomalous, drawn as a line.
+        bins: Number of bins, the same ones for all kinds; default 40.
+
+    Returns:
+        The figure, with one pair of axes.
+
+    Raises:
+        ValueError: If there are not as many kinds as scores, or scores are not finite.
+
+    Example:
+        >>> figure = plot_score_histogram([0.1, -0.3, 4.0], ["good", "good", "logical"], 1.0)
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['logical\n(1)', 'good\n(2)']
+    """
+    if len(kinds) == 0 or isinstance(kinds, str):
+        raise ValueError(f"Expected kinds to name the kind of each image (got {kinds!r})")
+    values = np.array(as_numbers(scores, "scores", len(kinds)))
+    if bins < 1:
+        raise ValueError(f"Expected bins of at least 1 (got {bins})")
+    counts = Counter(str(kind) for kind in kinds)
+    order = [k for k in COLORS if k in counts] + sorted(k for k in counts if k not in COLORS)
+    others = (OTHERS[i % len(OTHERS)] for i in range(len(order)))
+    colors = [COLORS[k] if k in COLORS else next(others) for k in order]
+    edges = np.histogram_bin_edges(values, bins)
+
+    from pyg_viglad.visualization._draw import FONT, SMALL, NotebookFigure
+
+    figure = NotebookFigure(figsize=(6.4, 0.9 + 0.75 * len(order)), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    for row, (kind, color) in enumerate(zip(order, colors, strict=True)):
+        own = values[np.array([str(k) == kind for k in kinds])]
+        heights = np.histogram(own, edges)[0]
+        base = float(len(order) - 1 - row)
+        axes.stairs(
+            base + 0.7 * heights / heights.max(),
+            edges,
+            baseline=base,
+            fill=True,
+            facecolor=(color, 0.35),
+            edgecolor=color,
+            linewidth=1.2,
+            gid=kind,
+        )
+        axes.vlines(own, base - 0.16, base - 0.04, colors=color, linewidth=0.8, alpha=0.6)
+        if threshold is not None:
+            axes.annotate(
+                f"{(own > threshold).mean():.0%} above",
+                xy=(1, base + 0.2),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=SMALL,
+                color=color,
+                annotation_clip=False,
+            )
+    if threshold is not None:
+        axes.axvline(threshold, color="black", linestyle="--", linewidth=1.2, gid="threshold")
+        axes.annotate(
+            f"threshold {format_number(threshold, 2)}",
+            xy=(threshold, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=FONT,
+        )
+    middles = [row + 0.2 for row in range(len(order))]
+    axes.set_yticks(middles, [f"{k}\n({counts[k]})" for k in reversed(order)])
+    axes.set_ylim(-0.3, len(order) - 0.15)
+    axes.set_xlabel("anomaly score")
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure

@@ -1,0 +1,229 @@
+"""The commands, run as a user runs them, on little data."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.image import imread
+from PIL import Image
+
+from pyg_viglad.cli import main
+
+FEW = '{"num_train": 8, "num_val": 4, "num_test_good": 3, "num_test_anomalous": 4}'
+SMALL = ["--size", "small", "--image_size", "96", "--accelerator", "cpu", "--batch_size", "2"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A trained model, by the command line."""
+    folder = tmp_path_factory.mktemp("run") / "train"
+    main(
+        [
+            "train",
+            "--output",
+            str(folder),
+            "--data_options",
+            FEW,
+            *SMALL,
+            "--iterations",
+            "2",
+            "--checkpoint_every",
+            "1",
+            "--nodes",
+            "true",
+        ]
+    )
+    return folder
+
+
+def test_train_leaves_everything(run):
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "metrics.json", "scores.csv", "model", "checkpoints"} <= names
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["iterations"] == 2
+    assert metrics["images"] == {"good": 3, "logical": 2, "structural": 2}
+    assert set(metrics["image_auroc"]) == {
+        "score",
+        "paper_score",
+        "reconstruction_score",
+        "feature_score",
+        "node_score",
+    }
+    rows = list(csv.DictReader((run / "scores.csv").open()))
+    assert len(rows) == 7
+    assert [row["kind"] for row in rows].count("logical") == 2
+    assert all(np.isfinite(float(row["score"])) for row in rows)
+    for name in ("node_graphs.png", "anomaly_maps.png", "scores.png"):
+        assert imread(run / name).std() > 0.05
+    assert not list(run.rglob("*.part"))
+
+
+def test_resolved_config_runs_again(run, tmp_path):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["size"] == "small"
+    assert config["lr"] == 1e-4
+    again = tmp_path / "again"
+    main(["train", "--config", str(run / "config.yaml"), "--output", str(again)])
+    first, second = (
+        json.loads((folder / "metrics.json").read_text())["image_auroc"] for folder in (run, again)
+    )
+    assert first == second
+
+
+def test_resume_goes_on(run, tmp_path):
+    config = str(run / "config.yaml")
+    part = tmp_path / "part"
+    main(["train", "--config", config, "--output", str(part), "--iterations", "1"])
+    main(["train", "--config", config, "--output", str(part), "--resume", "true"])
+    assert json.loads((part / "metrics.json").read_text())["iterations"] == 2
+
+
+def test_test_command_gives_the_same_scores(run, tmp_path):
+    main(
+        [
+            "test",
+            "--model",
+            str(run / "model"),
+            "--data_options",
+            FEW,
+            "--output",
+            str(tmp_path / "test"),
+        ]
+    )
+    assert (tmp_path / "test" / "scores.csv").read_text() == (run / "scores.csv").read_text()
+
+
+def test_predict_files_and_folders(run, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 255, (50, 60, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    main(
+        [
+            "predict",
+            "--model",
+            str(run / "model"),
+            "--output",
+            str(tmp_path / "out"),
+            "--images",
+            json.dumps([str(folder), str(folder / "0.png")]),
+        ]
+    )
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert [row["name"] for row in rows] == [str(folder / n) for n in ("0.png", "1.png", "0.png")]
+    assert rows[0]["score"] == rows[2]["score"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["images"] == 3
+    assert (tmp_path / "out" / "node_graphs.png").is_file()
+
+
+def test_train_on_own_images(tmp_path):
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 50), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    main(
+        [
+            "train",
+            "--data",
+            str(tmp_path),
+            "--output",
+            str(tmp_path / "run"),
+            *SMALL,
+            "--iterations",
+            "1",
+            "--autoencoder",
+            "conv",
+        ]
+    )
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_demo(tmp_path, capsys):
+    main(["demo", "--output", str(tmp_path), "--iterations", "1"])
+    shown = capsys.readouterr().out
+    assert "mean image, pixel distance" in shown
+    assert "A, the paper's score" in shown
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["images"] == {"good": 110, "logical": 60, "structural": 60}
+    baseline = metrics["image_auroc"]["mean image, pixel distance"]["mean"]
+    # Nodes' Gaussians need no training: even one step must beat the mean image.
+    assert metrics["image_auroc"]["node_score"]["mean"] > baseline + 0.05
+    assert (tmp_path / "node_graphs.png").is_file()
+
+
+def test_distill(tmp_path):
+    """A teacher from a real timm backbone, with weights from a file, twice: straight and resumed."""
+    import timm
+    import torch
+
+    from pyg_viglad.models import load_teacher
+
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 255, (140, 150, 3), np.uint8)
+        Image.fromarray(pixels).save(images / f"{number}.jpg")
+    weights = tmp_path / "backbone.pth"
+    torch.save(timm.create_model("mobilenetv3_small_050", pretrained=False).state_dict(), weights)
+    arguments = ["distill", "--images", str(images), "--output", str(tmp_path / "teacher")]
+    arguments += ["--backbone", "mobilenetv3_small_050", "--backbone_weights", str(weights)]
+    arguments += ["--image_size", "64", "--batch_size", "2", "--checkpoint_every", "1"]
+    main([*arguments, "--steps", "2", "--min_scale", "0.5"])
+    main([*arguments, "--steps", "3", "--resume", "true", "--decay", "0.5"])
+    assert load_teacher(tmp_path / "teacher" / "teacher.safetensors").size == "small"
+    card = json.loads((tmp_path / "teacher" / "teacher.json").read_text())
+    assert card["steps"] == 3
+    assert card["seed"] == 0
+    assert str(tmp_path) not in json.dumps(card)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere"], "Expected"),
+        (["train", "--image_size", "50"], "image_size"),
+        (["train", "--teacher", "nothing.pth", "--size", "small"], "Expected a teacher file"),
+        (["train", "--operator", "magic", "--size", "small"], "operator"),
+        (["train", "--data_options", '{"alterd": 1}', "--size", "small"], "data_options"),
+        (["train", "--iterations", "0"], "iterations"),
+        (["test", "--model", "nowhere"], "Expected a model folder"),
+        (["distill", "--images", "nowhere", "--backbone", "nothing"], "timm model"),
+        (["distill", "--images", "x", "--image_size", "50"], "image_size"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("pyg-viglad: error: ")
+    assert message in lines[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_of_every_command():
+    for command in ("demo", "train", "test", "predict", "distill"):
+        done = subprocess.run(
+            [sys.executable, "-m", "pyg_viglad.cli", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "--config" in done.stdout
+        assert "Warning" not in done.stderr
+
+
+def test_import_stays_light():
+    code = (
+        "import sys, pyg_viglad, pyg_viglad.nn, pyg_viglad.datasets, pyg_viglad.transforms, "
+        "pyg_viglad.metrics, pyg_viglad.scoring, pyg_viglad.visualization\n"
+        "heavy = {'timm', 'lightning', 'sklearn', 'matplotlib', 'torchvision'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,166 @@
+import gzip
+import hashlib
+import struct
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch_geometric.loader import DataLoader
+
+from pyg_viglad.datasets import DigitAnatomy, DigitSource
+
+SPLITS = ("train", "val", "test")
+
+
+def digest(dataset):
+    return hashlib.sha256(dataset.images.numpy().tobytes()).hexdigest()
+
+
+def small(split="test", **options):
+    numbers = {"num_train": 12, "num_val": 5, "num_test_good": 4, "num_test_anomalous": 16}
+    return DigitAnatomy(split, **{**numbers, **options})
+
+
+def test_numbers_of_the_paper():
+    assert [len(DigitAnatomy(split)) for split in SPLITS] == [360, 60, 230]
+    test = DigitAnatomy("test")
+    assert {kind: test.kinds.count(kind) for kind in set(test.kinds)} == {
+        "good": 110,
+        "logical": 60,
+        "structural": 60,
+    }
+    assert [test.defects.count(d) for d in ("disorder", "flip", "missing", "novel")] == 4 * [30]
+
+
+def test_same_seed_same_images():
+    for split in SPLITS:
+        first = small(split)
+        torch.manual_seed(5)
+        np.random.seed(5)
+        assert digest(first) == digest(small(split))
+        assert digest(first) != digest(small(split, seed=1))
+    # The first images do not depend on how many there are.
+    assert torch.equal(small("train", num_train=3).images, small("train").images[:3])
+
+
+def test_no_digit_serves_two_splits():
+    seen = [
+        set(DigitAnatomy(s, seed=seed).sources.flatten().tolist())
+        for seed in (0, 1)
+        for s in SPLITS
+    ]
+    for split, others in ((0, (1, 2, 4, 5)), (1, (0, 2, 3, 5)), (2, (0, 1, 3, 4))):
+        for other in others:
+            assert seen[split] & seen[other] <= {-1}
+
+
+def test_digits_are_in_order_and_of_their_class():
+    source = DigitSource("digits")
+    dataset = small("train")
+    assert dataset.digits.tolist() == 12 * [list(range(1, 10))]
+    assert source.labels[dataset.sources.numpy()].tolist() == dataset.digits.tolist()
+
+
+@pytest.mark.parametrize("altered", [1, 2, 5, 9])
+def test_defects_are_what_the_mask_says(altered):
+    bad = small(altered=altered)
+    before = DigitAnatomy("test", num_test_good=20, num_test_anomalous=0)
+    assert bad[0].mask.sum() == 0
+    for place in range(4, 20):
+        item, good = bad[place], before[place].img
+        changed = (item.img != good).any(1)
+        assert not (changed & ~item.mask).any()  # nothing outside of the mask
+        cells = item.mask[0].view(3, 32, 3, 32).transpose(1, 2).reshape(9, -1)
+        assert (cells.all(1) == cells.any(1)).all()  # whole cells
+        wrong = cells.all(1).nonzero().flatten().tolist()
+        digits = bad.digits[place].tolist()
+        expected = {"disorder": max(2, altered), "flip": min(7, altered)}.get(item.defect, altered)
+        assert len(wrong) == expected
+        new = item.img[0, 0].view(3, 32, 3, 32).transpose(1, 2).reshape(9, 32, 32)
+        old = good[0, 0].view(3, 32, 3, 32).transpose(1, 2).reshape(9, 32, 32)
+        for cell in wrong:
+            if item.defect == "disorder":
+                assert digits[cell] != cell + 1
+            elif item.defect == "flip":
+                assert cell + 1 not in (1, 8)
+                sideways = torch.equal(new[cell], old[cell].flip(1))
+                assert sideways or (cell != 2 and torch.equal(new[cell], old[cell].flip(0)))
+            elif item.defect == "missing":
+                assert new[cell].abs().sum() == 0
+            else:
+                assert digits[cell] == 0
+        if item.defect == "disorder":
+            assert sorted(digits) == list(range(1, 10))
+
+
+def test_items_and_batches():
+    dataset = small()
+    item = dataset[4]
+    assert item.img.shape == (1, 3, 96, 96)
+    assert item.mask.shape == (1, 96, 96)
+    assert (int(item.y), item.kind, item.defect) == (1, "logical", "disorder")
+    assert 0 <= item.img.min() < item.img.max() <= 1
+    batch = next(iter(DataLoader(dataset, batch_size=20)))
+    assert batch.img.shape == (20, 3, 96, 96)
+    assert batch.y.tolist() == [int(kind != "good") for kind in dataset.kinds]
+    part = dataset[4:8]
+    assert part.defects == 4 * ["disorder"]
+    assert torch.equal(part.images, dataset.images[4:8])
+
+
+def test_enlarged():
+    large, plain = small(image_size=128), small()
+    assert large[4].img.shape == (1, 3, 128, 128)
+    assert large.images.mean() == pytest.approx(float(plain.images.mean()), rel=0.02)
+    share = large[4].mask.float().mean()
+    assert float(share) == pytest.approx(2 / 9, abs=0.01)
+
+
+def mnist_arrays(number=40):
+    generator = np.random.default_rng(0)
+    labels = np.arange(number) % 10
+    return generator.integers(0, 255, (number, 28, 28), dtype=np.uint8), labels.astype(np.uint8)
+
+
+def test_mnist_from_every_form_is_the_same(tmp_path):
+    x_train, y_train = mnist_arrays(60)
+    x_test, y_test = mnist_arrays(40)
+    np.savez(tmp_path / "m.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    idx = tmp_path / "idx"
+    idx.mkdir()
+    for prefix, images, labels in (("train", x_train, y_train), ("t10k", x_test, y_test)):
+        head = struct.pack(">4i", 2051, *images.shape)
+        (idx / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + images.tobytes()))
+        head = struct.pack(">2i", 2049, len(labels))
+        (idx / f"{prefix}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
+    folder = tmp_path / "folder"
+    for name, images, labels in (("train", x_train, y_train), ("test", x_test, y_test)):
+        for place, (image, label) in enumerate(zip(images, labels, strict=True)):
+            (folder / name / str(label)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / name / str(label) / f"{place:03d}.png")
+    datasets = [small("train", source=path) for path in (tmp_path / "m.npz", idx, folder)]
+    assert digest(datasets[0]) == digest(datasets[1])
+    assert len(datasets[2]) == 12
+    test = small("test", source=tmp_path / "m.npz")
+    assert test.sources[test.sources >= 0].min() >= 60  # MNIST's own test digits
+
+
+def test_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        small(source=tmp_path / "none.npz")
+    np.savez(tmp_path / "m.npz", x_train=np.zeros(3))
+    with pytest.raises(ValueError, match=r"m\.npz"):
+        small(source=tmp_path / "m.npz")
+    for options in (
+        {"split": "other"},
+        {"image_size": 90},
+        {"image_size": 98},
+        {"altered": 0},
+        {"altered": 10},
+        {"num_test_good": -1},
+        {"kinds": ("scratch",)},
+        {"seed": -1},
+    ):
+        with pytest.raises(ValueError, match="Expected"):
+            small(**options)

@@ -1,0 +1,97 @@
+import pytest
+import torch
+from torch_geometric.nn import GraphConv
+
+from pyg_viglad import ViGAutoEncoder
+from pyg_viglad.nn import ConvViG, DeconvViG, knn_graph
+
+
+def test_structure_of_the_paper():
+    model = ViGAutoEncoder()
+    encoder = [block for stage in model.encoder for block in stage]
+    decoder = [block for stage in model.decoder for block in stage]
+    assert [len(stage) for stage in model.encoder] == [2, 2, 6, 2]
+    assert [len(stage) for stage in model.decoder] == [2, 2, 6, 2]
+    assert all(isinstance(block, ConvViG) for block in encoder)
+    assert all(isinstance(block, DeconvViG) for block in decoder)
+    assert [block.channels for block in encoder] == 2 * [48] + 2 * [96] + 6 * [240] + 2 * [384]
+    assert [block.channels for block in decoder] == 4 * [384] + 6 * [240] + 2 * [96]
+    assert [block.dilation for block in encoder] == 4 * [1] + 4 * [2] + 4 * [3]
+    assert str(model) == "ViGAutoEncoder(384, ti, k=12, max_relative)"
+
+
+def test_grids_go_down_and_back_by_the_same_sizes():
+    model = ViGAutoEncoder(32, image_size=224).eval()
+    images = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        graphs = model.graphs(images, blocks=True)
+        assert model(images).shape == (1, 32, 56, 56)
+    firsts = [f"encoder.{n}" for n in (0, 2, 4, 10)] + ["encoder"]
+    firsts += [f"decoder.{n}" for n in (0, 2, 4, 10)] + ["decoder"]
+    sizes = [graphs[name].grid_size[0].tolist() for name in firsts]
+    sides = [56, 28, 14, 7, 4, 4, 7, 14, 28, 56]
+    assert sizes == [[side, side] for side in sides]
+    assert len(graphs) == 27
+
+
+@pytest.mark.parametrize("size", [(64, 96), (68, 64), (96, 64)])
+def test_any_size(size):
+    model = ViGAutoEncoder(16, image_size=64).eval()
+    images = torch.rand(2, 3, *size)
+    output = model(images)
+    assert output.shape == (2, 16, size[0] // 4, size[1] // 4)
+    # Each image is a graph of its own.
+    assert torch.allclose(output[1:], model(images[1:]), atol=1e-4)
+
+
+def test_gradients_reach_every_weight():
+    model = ViGAutoEncoder(16, image_size=64)
+    model(torch.rand(2, 3, 64, 64)).square().mean().backward()
+    without = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.isfinite().all()
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize("operator", ["max_relative", "edge", "sage", "gin", "gatv2", GraphConv])
+def test_operators(operator):
+    model = ViGAutoEncoder(16, image_size=32, operator=operator)
+    output = model(torch.rand(2, 3, 32, 32))
+    assert output.shape == (2, 16, 8, 8)
+    output.sum().backward()
+
+
+def test_static_graphs_are_shared_by_a_stage():
+    images = torch.rand(1, 3, 64, 64)
+    static = ViGAutoEncoder(16, image_size=64, dynamic=False).eval().graphs(images, blocks=True)
+    assert torch.equal(static["encoder.4"].edge_index, static["encoder.9"].edge_index)
+    assert torch.equal(static["input"].edge_index, static["encoder.1"].edge_index)
+    dynamic = ViGAutoEncoder(16, image_size=64).eval().graphs(images, blocks=True)
+    assert not torch.equal(dynamic["encoder.4"].edge_index, dynamic["encoder.9"].edge_index)
+
+
+def test_graphs_are_neighbours_among_their_own_features():
+    model = ViGAutoEncoder(16, image_size=64).eval()
+    graphs = model.graphs(torch.rand(2, 3, 64, 64))
+    assert list(graphs) == ["input", "encoder", "decoder"]
+    for name in ("input", "decoder"):
+        graph = graphs[name][1]
+        assert torch.equal(graph.edge_index, knn_graph(graph.x, 12))
+        assert graph.img_size.tolist() == [[64, 64]]
+
+
+def test_single_smallest_image_trains():
+    """With one image of 64 x 64 the deepest stage has a single node."""
+    model = ViGAutoEncoder(16, image_size=64)
+    assert model(torch.rand(1, 3, 64, 64)).isfinite().all()
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="Expected 'variant'"):
+        ViGAutoEncoder(variant="xl")
+    with pytest.raises(ValueError, match="operator"):
+        ViGAutoEncoder(operator="magic")
+    with pytest.raises(ValueError, match="divisible by 4"):
+        ViGAutoEncoder(image_size=64)(torch.zeros(1, 3, 63, 64))

@@ -1,0 +1,268 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch_geometric import EdgeIndex
+from torch_geometric.nn import GraphConv
+from torch_geometric.testing import assert_module
+
+from pyg_viglad.nn import OPERATORS, ConvViG, DeconvViG, knn_graph
+
+BLOCKS = [ConvViG, DeconvViG]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def shake(block):
+    """Move the normalization's weights and statistics away from one and zero."""
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            nn.init.uniform_(module.weight, 0.5, 2)
+            nn.init.normal_(module.bias)
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return block
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_repr(block):
+    text = str(block(8, k=5, dilation=2))
+    assert text.startswith(f"{block.__name__}(\n  8, k=5, dilation=2")
+    assert "MaxRelative" in text
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_is_a_pyg_module(block):
+    x, edge_index = torch.randn(20, 8), torch.randint(20, (2, 70))
+    module = block(8, k=4)
+    assert_module(module, x, edge_index, expected_size=(20, 8), test_sparse_layouts=[], atol=1e-5)
+
+
+def test_equals_equations_6_and_7():
+    block = shake(ConvViG(8, k=3, heads=2, ffn_ratio=2)).eval()
+    x = torch.randn(10, 8)
+    state = block.state_dict()
+
+    def linear(values, name):
+        return values @ state[f"{name}.weight"].t() + state[f"{name}.bias"]
+
+    def norm(values, name):
+        mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
+        scaled = (values - mean) / (var + 1e-5).sqrt()
+        return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    hidden = norm(linear(x, "fc_in.0"), "fc_in.1")
+    neighbors = knn_graph(hidden, 3)[0].view(10, 3)
+    relative = hidden[neighbors].amax(1) - hidden
+    joined = torch.stack([hidden, relative], dim=2).flatten(1)
+    heads = [
+        part @ weight
+        for part, weight in zip(joined.chunk(2, 1), state["conv.lin.weight"], strict=True)
+    ]
+    conv = F.gelu(norm(torch.cat(heads, 1) + state["conv.lin.bias"], "conv.norm"))
+    y = norm(linear(conv, "fc_out.0"), "fc_out.1") + x
+    z = norm(linear(F.gelu(norm(linear(y, "ffn.0"), "ffn.1")), "ffn.3"), "ffn.4") + y
+    assert torch.allclose(block(x), z, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_graph_is_built_from_the_features_the_operator_sees(block):
+    module = block(8, k=4, dilation=2).eval()
+    x = torch.randn(2 * 15, 8)
+    out, edge_index = module(x, batch_size=2, return_edge_index=True)
+    batch = torch.arange(2).repeat_interleave(15)
+    assert torch.equal(edge_index, knn_graph(module.fc_in(x), 4, batch, dilation=2))
+    assert torch.equal(out, module(x, batch_size=2))
+    assert torch.allclose(out, module(x, edge_index), atol=1e-6)
+    assert torch.allclose(out, module(x, edge_index, k=4), atol=1e-6)
+    assert torch.allclose(out, module(x, batch=batch), atol=1e-6)
+    assert torch.allclose(out, module(x, EdgeIndex(edge_index, sparse_size=(30, 30))), atol=1e-6)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("sizes", [[7, 7], [6, 11, 9], [2, 12], [1, 0, 5]])
+def test_batched_graphs_equal_each_alone(block, sizes):
+    module = block(8, k=4, dilation=2).eval()
+    parts = [torch.randn(size, 8) for size in sizes if size]
+    batch = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    together = module(torch.cat(parts), batch=batch)
+    alone = torch.cat([module(part) for part in parts])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_k_and_dilation_are_clamped_to_the_nodes():
+    block = ConvViG(8, k=9, dilation=3).eval()
+    _, edge_index = block(torch.randn(4, 8), return_edge_index=True)
+    assert edge_index.shape == (2, 16)
+    _, edge_index = block(torch.randn(20, 8), return_edge_index=True)
+    assert edge_index.shape == (2, 180)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("operator", [*OPERATORS, GraphConv])
+def test_operators(block, operator):
+    module = block(8, k=4, operator=operator)
+    x = torch.randn(18, 8, requires_grad=True)
+    module(x, batch_size=2).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_one_node_in_training(block):
+    module = block(8, k=4).train()
+    out = module(torch.randn(1, 8))
+    assert out.isfinite().all()
+    assert all(
+        int(m.num_batches_tracked) == 0 for m in module.modules() if isinstance(m, nn.BatchNorm1d)
+    )
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_constant_image(block):
+    x = torch.full((49, 8), 0.3, requires_grad=True)
+    module = block(8, k=9)
+    out = module(x)
+    assert torch.equal(out, module(x))
+    out.sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_drop_path_leaves_out_whole_graphs_in_training_only():
+    block = ConvViG(8, k=3, drop_path=0.5)
+    x = torch.randn(400, 8)
+    same = (block(x, batch_size=100) == x).all(1).view(100, 4)
+    assert torch.equal(same.all(1), same.any(1))
+    assert 10 < int(same.all(1).sum()) < 45  # both branches dropped: a quarter
+    batch = torch.arange(100).repeat_interleave(4)
+    same = (block(x, batch=batch) == x).all(1).view(100, 4)
+    assert torch.equal(same.all(1), same.any(1))
+    block.eval()
+    assert not (block(x, batch_size=100) == x).all(1).any()
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_compiled_equals_eager(block):
+    module = block(8, k=4).eval()
+    x = torch.randn(2 * 12, 8)
+    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    assert torch.allclose(compiled(x, batch_size=2), module(x, batch_size=2), atol=1e-6)
+
+
+def test_exported_equals_eager():
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = ConvViG(8, k=4, dilation=2)
+
+        def forward(self, x):
+            return self.block(x.flatten(0, 1), batch_size=x.size(0)).view_as(x)
+
+    network = Network().eval()
+    size = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(network, (torch.randn(2, 30, 8),), dynamic_shapes=size)
+    x = torch.randn(5, 30, 8)
+    assert torch.allclose(program.module()(x), network(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_reset_parameters_reproduces_the_state(block):
+    module = block(8, k=4)
+    states = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        module.reset_parameters()
+        states.append({name: value.clone() for name, value in module.state_dict().items()})
+        module(torch.randn(9, 8))
+        shake(module)
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def relative_position_oracle(grid_size, channels, pooled):
+    """Pyramid ViG's -2 <e_i, e_j> / C for 2-D sine-cosine embeddings, by loops."""
+
+    def embed(row, column):
+        values = []
+        for place in (row, column):
+            for i in range(channels // 4):
+                angle = place / 10000 ** (i / (channels // 4))
+                values += [math.sin(angle), math.cos(angle)]
+        return torch.tensor(values, dtype=torch.float64)
+
+    rows, columns = grid_size
+    nodes = torch.stack([embed(r, c) for r in range(rows) for c in range(columns)])
+    return -2 * nodes @ torch.stack([embed(r, c) for r, c in pooled]).t() / channels
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("reduce_ratio", [1, 2])
+@pytest.mark.parametrize("relative_position", [False, True])
+def test_extras_of_pyramid_vig(block, reduce_ratio, relative_position):
+    module = block(8, 3, reduce_ratio=reduce_ratio, relative_position=relative_position)
+    module = shake(module).eval()
+    grid_size = (4, 5)
+    x = torch.randn(2 * 20, 8)
+    kwargs = {"grid_size": grid_size, "batch_size": 2}
+    out, edge_index = module(x, return_edge_index=True, **kwargs)
+    hidden = module.fc_in(x)
+    cells = [(r, c) for r in range(4) for c in range(5)]
+    source = hidden
+    if reduce_ratio == 2:  # the last column of cells has one node only
+        cells = [(r + 0.5, c + 0.5 * (c < 4)) for r in (0, 2) for c in (0, 2, 4)]
+        maps = hidden.view(2, 4, 5, 8)
+        parts = [maps[:, r : r + 2, c : c + 2].mean((1, 2)) for r in (0, 2) for c in (0, 2, 4)]
+        source = torch.stack(parts, dim=1).flatten(0, 1)
+    distance = torch.cdist(
+        F.normalize(hidden.double()).view(2, 20, 8),
+        F.normalize(source.double()).view(2, len(cells), 8),
+    ).square()
+    if relative_position:
+        distance = distance + relative_position_oracle(grid_size, 8, cells)
+    if reduce_ratio == 1:
+        distance[:, range(20), range(20)] = -10
+    expected = distance.argsort(dim=2)[:, :, :3] + torch.tensor([0, len(cells)]).view(2, 1, 1)
+    assert torch.equal(edge_index[0].view(2, 20, 3), expected)
+    pair = (source, hidden)
+    y = x + module.fc_out(module.conv(pair, edge_index))
+    assert torch.allclose(out, y + module.ffn(y), atol=1e-5)
+    assert torch.allclose(module(x, edge_index, **kwargs), out, atol=1e-6)
+    out.sum().backward()
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_operators_take_pooled_candidates(operator):
+    module = ConvViG(8, 3, operator=operator, reduce_ratio=2)
+    assert module(torch.randn(40, 8), batch_size=2, grid_size=(4, 5)).shape == (40, 8)
+
+
+def test_weights_count_as_in_vig():
+    # Two linear layers C x C, the operator 2C x 2C in 4 heads, 2C x C, and the FFN 2 x 4C^2.
+    block = ConvViG(48, k=9)
+    weights = sum(p.numel() for p in block.parameters() if p.dim() > 1)
+    assert weights == 12 * 48**2
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: ConvViG(8, k=0), "'k' to be at least 1"),
+        (lambda: ConvViG(8, k=3, dilation=0), "'dilation' to be at least 1"),
+        (lambda: ConvViG(8, k=3, drop_path=1.0), r"\[0, 1\)"),
+        (lambda: ConvViG(8, k=3, ffn_ratio=0), "'ffn_ratio'"),
+        (lambda: ConvViG(6, k=3), "divisible by 'heads'"),
+        (lambda: ConvViG(8, k=3, operator="none"), "got 'none'"),
+        (lambda: ConvViG(8, k=3, reduce_ratio=0), "'reduce_ratio' to be at least 1"),
+        (lambda: ConvViG(6, 3, heads=2, relative_position=True), "divisible by 4"),
+        (lambda: ConvViG(8, k=3, reduce_ratio=2)(torch.zeros(6, 8)), "'grid_size'"),
+        (lambda: ConvViG(8, k=3)(torch.zeros(5, 7)), r"\[N, 8\] \(got \[5, 7\]\)"),
+        (lambda: ConvViG(8, k=3)(torch.zeros(5, 8), batch_size=2), r"2 graphs .*got 5 nodes"),
+    ],
+)
+def test_bad_input(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()

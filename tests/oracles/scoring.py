@@ -1,0 +1,63 @@
+"""Slow and obvious re-computations of maps, losses, distances and quantiles, in float64."""
+
+import math
+
+import numpy as np
+import torch
+
+
+def mean_squared_map(first, second):
+    """Loop over every pixel and channel."""
+    images, channels, rows, columns = first.shape
+    result = torch.zeros(images, rows, columns, dtype=torch.float64)
+    for b in range(images):
+        for y in range(rows):
+            for x in range(columns):
+                total = 0.0
+                for c in range(channels):
+                    total += (float(first[b, c, y, x]) - float(second[b, c, y, x])) ** 2
+                result[b, y, x] = total / channels
+    return result
+
+
+def mean_square(first, second):
+    """(1 / CWH) of the squared Frobenius norms, averaged over the images."""
+    images, channels, rows, columns = first.shape
+    total = 0.0
+    for b in range(images):
+        for c in range(channels):
+            total += (
+                float(np.linalg.norm((first[b, c] - second[b, c]).double().numpy(), "fro")) ** 2
+            )
+    return total / (images * channels * rows * columns)
+
+
+def hard_mean(values, quantile):
+    """Sort, then average the highest."""
+    ordered = sorted((float(v) for v in values.flatten()), reverse=True)
+    kept = max(1, len(ordered) - int(quantile * len(ordered)))
+    return sum(ordered[:kept]) / kept
+
+
+def mahalanobis(vectors, mean, covariance):
+    """Invert the covariance and go through the vectors one by one."""
+    inverse = np.linalg.inv(covariance)
+    distances = []
+    for vector in vectors:
+        centred = vector - mean
+        distances.append(math.sqrt(float(centred @ inverse @ centred)))
+    return torch.tensor(distances)
+
+
+def ledoit_wolf(vectors):
+    """Ledoit and Wolf (2004): shrink the sample covariance towards a multiple of the identity."""
+    n, p = vectors.shape
+    centred = vectors - vectors.mean(0)
+    sample = centred.T @ centred / n
+    mu = np.trace(sample) / p
+    delta = ((sample - mu * np.eye(p)) ** 2).sum() / p
+    beta = 0.0
+    for row in centred:
+        beta += ((np.outer(row, row) - sample) ** 2).sum() / p
+    shrinkage = min(beta / n**2, delta) / delta
+    return (1 - shrinkage) * sample + shrinkage * mu * np.eye(p)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+
+from pyg_viglad.scoring import ChannelNormalization, MapCalibration, Standardization
+
+
+def test_channel_statistics_of_unequal_batches():
+    generator = torch.Generator().manual_seed(0)
+    images = 1000 + torch.randn(7, 3, 4, 5, generator=generator)  # far from 0: must not cancel
+    module = ChannelNormalization()
+    module.fit(images.split([4, 1, 2]))
+    values = images.double().transpose(0, 1).flatten(1)
+    assert torch.allclose(module.mean.double(), values.mean(1), rtol=1e-6)
+    assert torch.allclose(module.std.double(), values.std(1, correction=0), rtol=1e-4)
+    normalized = module(images)
+    assert torch.allclose(normalized.mean((0, 2, 3)), torch.zeros(3), atol=1e-3)
+
+
+def test_constant_channel_stays_finite():
+    module = ChannelNormalization()
+    module.fit([torch.full((2, 1, 3, 3), 5.0)])
+    assert torch.equal(module(torch.full((1, 1, 2, 2), 6.0)), torch.ones(1, 1, 2, 2))
+
+
+def test_quantiles_become_0_and_a_tenth():
+    maps = torch.rand(5, 8, 9, generator=torch.Generator().manual_seed(0))
+    module = MapCalibration(0.9, 0.995)
+    module.fit(maps)
+    expected = np.quantile(maps.double().numpy(), [0.9, 0.995])
+    calibrated = module(torch.tensor(expected, dtype=torch.float32))
+    assert torch.allclose(calibrated, torch.tensor([0.0, 0.1]), atol=1e-5)
+    assert (module(maps) > 0).float().mean() == pytest.approx(0.1, abs=0.01)
+
+
+def test_constant_maps_are_guarded():
+    module = MapCalibration()
+    module.fit(torch.full((2, 4, 4), 3.0))
+    assert module(torch.full((1, 4, 4), 3.0)).abs().max() == 0
+    assert module(torch.full((1, 4, 4), 4.0)).isfinite().all()
+
+
+def test_standardization_of_one_score():
+    module = Standardization()
+    module.fit(torch.tensor([2.0]))
+    assert float(module(torch.tensor(2.0))) == 0
+
+
+@pytest.mark.parametrize("module", [ChannelNormalization(), MapCalibration(), Standardization()])
+def test_unfitted(module):
+    assert not module.fitted
+    with pytest.raises(ValueError, match="not fitted"):
+        module(torch.zeros(1, 1, 1, 1))
+
+
+def test_bad_values():
+    with pytest.raises(ValueError, match="start < end"):
+        MapCalibration(0.9, 0.9)
+    with pytest.raises(ValueError, match="finite validation maps"):
+        MapCalibration().fit(torch.tensor([[float("nan")]]))
+    with pytest.raises(ValueError, match="finite validation scores"):
+        Standardization().fit(torch.tensor([]))
+    with pytest.raises(ValueError, match="at least one training image"):
+        ChannelNormalization().fit([])
+
+
+def test_estimates_are_saved_whatever_their_size():
+    module = ChannelNormalization()
+    module.fit([torch.randn(2, 6, 3, 3)])
+    other = ChannelNormalization()
+    other.load_state_dict(module.state_dict())
+    assert torch.equal(other.mean, module.mean)
+    assert other.fitted

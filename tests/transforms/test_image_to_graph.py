@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch_geometric.data import Batch, Data
+from torch_geometric.transforms import BaseTransform, Compose
+from torch_geometric.utils import to_networkx
+
+from pyg_viglad.nn import knn_graph
+from pyg_viglad.transforms import ImageToGraph
+
+
+@pytest.fixture
+def image():
+    torch.manual_seed(0)
+    return torch.rand(3, 8, 12)
+
+
+def test_fields(image):
+    data = ImageToGraph(patch_size=4, k=3)(image)
+    assert sorted(data.keys()) == ["edge_index", "grid_size", "img", "pos", "x"]
+    assert data.grid_size.tolist() == [[2, 3]]
+    assert torch.equal(data.img, image[None])
+    assert data.validate()
+    assert data.num_nodes == 6
+    # Node 4 is row 1, column 1: its centre lies 6 pixels to the right and 6 down.
+    assert data.pos.tolist() == [[2, 2], [6, 2], [10, 2], [2, 6], [6, 6], [10, 6]]
+    for node, (x, y) in enumerate(data.pos.int().tolist()):
+        patch = image[:, y - 2 : y + 2, x - 2 : x + 2]
+        assert torch.equal(data.x[node], patch.flatten())
+
+
+@pytest.mark.parametrize("loop", [True, False])
+@pytest.mark.parametrize("cosine", [True, False])
+def test_edges_are_the_nearest_patches(image, loop, cosine):
+    data = ImageToGraph(patch_size=2, k=4, dilation=2, loop=loop, cosine=cosine)(image)
+    expected = knn_graph(data.x, 4, dilation=2, loop=loop, cosine=cosine)
+    assert torch.equal(data.edge_index, expected)
+
+
+def test_all_kinds_of_images_give_the_same_graph(tmp_path):
+    array = np.random.default_rng(0).integers(0, 255, (8, 12, 3), dtype=np.uint8)
+    path = tmp_path / "image.png"
+    Image.fromarray(array).save(path)
+    transform = ImageToGraph(k=3)
+    expected = transform(array)
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    for value in (Image.fromarray(array), str(path), path, tensor, Data(img=tensor[None])):
+        data = transform(value)
+        assert torch.equal(data.x, expected.x)
+        assert torch.equal(data.edge_index, expected.edge_index)
+
+
+@pytest.mark.parametrize("value", [torch.rand(8, 12), torch.rand(1, 8, 12), np.zeros((8, 12))])
+def test_gray_images(value):
+    data = ImageToGraph(k=3)(value)
+    assert data.x.shape == (6, 48)
+    assert data.img.shape == (1, 3, 8, 12)
+
+
+def test_data_keeps_its_other_fields_and_is_not_changed(image):
+    data = Data(img=image[None], y=torch.tensor([1]), kind="logical")
+    graph = ImageToGraph(k=3)(data)
+    assert graph.y.tolist() == [1]
+    assert graph.kind == "logical"
+    assert "x" not in data
+
+
+def test_batches(image):
+    transform = ImageToGraph(k=3)
+    graphs = [transform(image), transform(image.flip(1))]
+    batch = Batch.from_data_list(graphs)
+    assert batch.img.shape == (2, 3, 8, 12)
+    assert batch.grid_size.shape == (2, 2)
+    assert torch.equal(batch[1].edge_index, graphs[1].edge_index)
+
+
+def test_networkx(image):
+    graph = to_networkx(ImageToGraph(k=3)(image), node_attrs=["pos"])
+    assert graph.number_of_nodes() == 6
+    assert graph.number_of_edges() == 18
+
+
+def test_constant_image():
+    data = ImageToGraph(k=3)(torch.zeros(3, 8, 12))
+    assert data.edge_index[0].view(6, 3).tolist()[4] == [4, 0, 1]
+
+
+def test_is_a_pyg_transform_with_a_complete_repr(image):
+    transform = ImageToGraph(patch_size=2, k=5, dilation=2, loop=False, cosine=False)
+    text = "ImageToGraph(patch_size=2, k=5, dilation=2, loop=False, cosine=False)"
+    assert repr(transform) == text
+    assert isinstance(transform, BaseTransform)
+    assert Compose([transform])(image).num_nodes == 24
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda image: ImageToGraph(patch_size=5)(image), r"patch_size = 5 \(got 8 x 12\)"),
+        (lambda image: ImageToGraph(k=7)(image), r"k = 7 .*got 6\)"),
+        (lambda image: ImageToGraph(k=6, loop=False)(image), r"k = 6 .*got 5\)"),
+        (lambda image: ImageToGraph()(Data(x=image[0])), r"'img' \(got the fields \['x'\]\)"),
+        (lambda image: ImageToGraph(patch_size=0), "'patch_size' to be at least 1"),
+        (lambda image: ImageToGraph(k=0), "'k' to be at least 1"),
+        (lambda image: ImageToGraph(dilation=0), "'dilation' to be at least 1"),
+        (lambda image: ImageToGraph()(3), "got int"),
+    ],
+)
+def test_bad_input(image, make, match):
+    with pytest.raises(ValueError, match=match):
+        make(image)
