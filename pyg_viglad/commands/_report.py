@@ -164,7 +164,7 @@ def draw(
 ) -> None:
     """Draw anomaly maps (``anomaly_maps.png``) and graphs (``node_graphs.png``) of chosen images."""
     from pyg_viglad.models import ViGAutoEncoder
-    from pyg_viglad.visualization import plot_anomaly_maps, plot_node_graphs
+    from pyg_viglad.visualization import plot_anomaly_maps, plot_node_graphs, select_graphs
 
     scores = prediction.score[chosen]
     maps = plot_anomaly_maps(
@@ -181,10 +181,11 @@ def draw(
     )
     maps.savefig(folder / "anomaly_maps.png", dpi=110)
     if isinstance(model.autoencoder, ViGAutoEncoder):
-        graphs = model.graphs(images.to(next(model.parameters()).device))
+        device = next(model.parameters()).device
+        graphs = select_graphs(model.graphs(images.to(device), blocks=True))
         figure = plot_node_graphs(
             images,
-            {name: graphs[name].cpu() for name in ("input", "encoder", "decoder")},
+            {name: graph.cpu() for name, graph in graphs.items()},
             prediction.position[chosen],
             scores=scores,
             titles=titles,

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyg_viglad.models._images import ImageNetNormalization
 from pyg_viglad.models.pdn import PDN
@@ -71,7 +71,7 @@ class Distillation(LightningModule):
         self.register_buffer("target_mean", mean.view(1, -1, 1, 1))
         self.register_buffer("target_std", std.view(1, -1, 1, 1))
         self.normalize = ImageNetNormalization()
-        nn.Module.to(self, memory_format=torch.channels_last)  # twice as fast on CPU
+        self.features.to(memory_format=torch.channels_last)
         self.smooth_loss: float | None = None
 
     def training_step(self, images: Tensor) -> Tensor:
