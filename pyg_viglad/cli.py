@@ -33,7 +33,3 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("pyg-viglad: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-
-
-if __name__ == "__main__":
-    main()

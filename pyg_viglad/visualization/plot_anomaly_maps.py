@@ -93,7 +93,8 @@ def plot_anomaly_maps(
     if scores is not None:
         numbers = as_numbers(scores, "scores", count)
         labels = [
-            f"{t}\nA = {format_number(a, 1)}".strip() for t, a in zip(labels, numbers, strict=True)
+            f"{t}\nscore = {format_number(a, 1)}".strip()
+            for t, a in zip(labels, numbers, strict=True)
         ]
     if limits is None:
         low = min(float(m.min()) for column in columns.values() for m in column)

@@ -226,7 +226,7 @@ def _row_labels(
     labels = as_texts(titles, "titles", count)
     parts: list[list[str]] = [[] for _ in labels]
     for values, name, symbol in (
-        (scores, "scores", "A"),
+        (scores, "scores", "score"),
         (node_scores, "node_scores", "node score"),
     ):
         if values is not None:

@@ -209,7 +209,7 @@ def test_mistakes_end_in_one_line(arguments, message, tmp_path, monkeypatch, cap
 def test_help_of_every_command():
     for command in ("demo", "train", "test", "predict", "distill"):
         done = subprocess.run(
-            [sys.executable, "-m", "pyg_viglad.cli", command, "--help"],
+            [sys.executable, "-m", "pyg_viglad", command, "--help"],
             capture_output=True,
             text=True,
             check=True,

@@ -121,8 +121,8 @@ def test_labels(images, maps):
     figure = plot_anomaly_maps(images, maps, scores=[-0.04, 5.16], titles=["good", "logical"])
     row = panels(figure)
     assert [panel.texts[0].get_text() for panel in row[:, 0]] == [
-        "good\nA = 0.0",
-        "logical\nA = 5.2",
+        "good\nscore = 0.0",
+        "logical\nscore = 5.2",
     ]
     assert one(row[0, 1], "caption").get_text() == "max \N{MINUS SIGN}0.20"
     assert one(row[1, 1], "caption").get_text() == "max 0.90"
