@@ -34,6 +34,7 @@ def grid_graphs(
     edge_index: Tensor,
     grid_size: tuple[int, int],
     image_size: tuple[int, int],
+    **fields: Tensor,
 ) -> Batch:
     """Give equal-sized graphs of patches as a PyG batch, with the patches' places in the image.
 
@@ -42,6 +43,7 @@ def grid_graphs(
         edge_index: Edges between them ``[2, E]``, as many in each image.
         grid_size: Rows and columns ``(H, W)``.
         image_size: Height and width in pixels of the image that the grid covers.
+        **fields: Further fields, their rows shared out evenly among the images.
 
     Returns:
         A ``Batch`` of ``Data(x, edge_index, pos, grid_size, img_size)``: ``pos [H * W, 2]`` are the
@@ -70,6 +72,10 @@ def grid_graphs(
                 pos=pos,
                 grid_size=torch.tensor([grid_size]),
                 img_size=torch.tensor([image_size]),
+                **{
+                    key: value.unflatten(0, (len(features), -1))[number]
+                    for key, value in fields.items()
+                },
             )
             for number in range(features.size(0))
         ]

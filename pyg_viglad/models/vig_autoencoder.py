@@ -2,11 +2,13 @@
 
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from pyg_viglad.models.graph_constructor import GraphConstructor, grid_graphs, images_of
 from pyg_viglad.nn import ConvViG, DeconvViG, Downsample, Operator, Upsample
+from pyg_viglad.nn._knn_dense import unit_features
 
 __all__ = ["DEPTHS", "VARIANTS", "ViGAutoEncoder"]
 
@@ -27,6 +29,13 @@ class _Nodes(NamedTuple):
     x: Tensor
     grid_size: tuple[int, int]
     batch_size: int
+
+
+class _Graph(NamedTuple):
+    """A graph on the way through the network: its edges, and the features that chose them."""
+
+    nodes: _Nodes
+    edge_index: Tensor
 
 
 class ViGAutoEncoder(nn.Module):
@@ -125,53 +134,70 @@ class ViGAutoEncoder(nn.Module):
     def graphs(self, images: Tensor | Batch, blocks: bool = False) -> dict[str, Batch]:
         """Give the graphs of the images on their way through the network (Fig. 5 of the paper).
 
+        The network runs in evaluation mode and without gradients. See
+        :func:`~pyg_viglad.visualization.record_graphs` for graphs in pixels of the original images,
+        with scores.
+
         Args:
             images: Images ``[B, 3, H, W]`` or a ``Batch`` with ``img``.
             blocks: Also give the graph that every block used, as ``"encoder.0"`` to ``"encoder.11"``
-                and ``"decoder.0"`` to ``"decoder.11"``, with the features that entered the block.
+                and ``"decoder.0"`` to ``"decoder.11"``, in the order of the network.
 
         Returns:
             A ``Batch`` each under ``"input"`` (before the first block), ``"encoder"`` (the nearest
             neighbours among the features that leave the encoder) and ``"decoder"`` (those that leave
-            the decoder), with ``x``, ``edge_index``, ``pos``, ``grid_size`` and ``img_size``.
+            the decoder), with ``x`` (the features among which the neighbours were chosen),
+            ``edge_index``, ``distance`` (``[E]``, between L2-normalised features, in [0, 2]), ``pos``,
+            ``grid_size`` and ``img_size``.
         """
         images = images_of(images)
         image_size = (images.size(2), images.size(3))
-        _, trace = self._run(images, trace=True)
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            _, trace = self._run(images, trace=True)
+        self.train(training)
         return {
-            name: grid_graphs(nodes.x, edge_index, nodes.grid_size, image_size)
+            name: grid_graphs(
+                nodes.x,
+                edge_index,
+                nodes.grid_size,
+                image_size,
+                distance=_distance(nodes, edge_index),
+            )
             for name, (nodes, edge_index) in trace.items()
             if blocks or "." not in name
         }
 
-    def _run(
-        self, images: Tensor, trace: bool = False
-    ) -> tuple[_Nodes, dict[str, tuple[_Nodes, Tensor]]]:
-        """Run encoder and decoder; with ``trace``, keep every graph and what entered it."""
+    def _run(self, images: Tensor, trace: bool = False) -> tuple[_Nodes, dict[str, _Graph]]:
+        """Run encoder and decoder; with ``trace``, keep every graph and what chose it."""
         x, grid_size = self.constructor.embed(images)
         nodes = _Nodes(x, grid_size, images.size(0))
-        edge_index: Tensor | None = self.constructor.connect(x, images.size(0))
-        kept: dict[str, tuple[_Nodes, Tensor]] = {}
-        if trace and edge_index is not None:
-            kept["input"] = (nodes, edge_index)
+        graph: _Graph | None = _Graph(nodes, self.constructor.connect(x, images.size(0)))
+        kept: dict[str, _Graph] = {}
+        if trace and graph is not None:
+            kept["input"] = graph
 
         def run_stage(stage: Any, name: str, first: int, nodes: _Nodes) -> _Nodes:
-            nonlocal edge_index
+            nonlocal graph
             for number, block in enumerate(stage, start=first):
-                before = nodes
-                x, used = block(
+                x, edge_index = block(
                     nodes.x,
-                    edge_index,
+                    None if graph is None else graph.edge_index,
                     batch_size=nodes.batch_size,
                     grid_size=nodes.grid_size,
-                    k=None if edge_index is None else edge_index.size(1) // nodes.x.size(0),
+                    k=None if graph is None else graph.edge_index.size(1) // nodes.x.size(0),
                     return_edge_index=True,
                 )
-                nodes = nodes._replace(x=x)
+                if graph is None:
+                    # A block chooses neighbours among the features that enter its operator.
+                    chosen = nodes._replace(x=block.fc_in(nodes.x)) if trace else nodes
+                    graph = _Graph(chosen, edge_index)
                 if trace:
-                    kept[f"{name}.{number}"] = (before, used)
-                edge_index = None if self.dynamic else used
-            edge_index = None
+                    kept[f"{name}.{number}"] = graph
+                nodes = nodes._replace(x=x)
+                graph = None if self.dynamic else graph
+            graph = None
             return nodes
 
         sizes = []
@@ -183,7 +209,7 @@ class ViGAutoEncoder(nn.Module):
             nodes = _Nodes(x, grid_size, nodes.batch_size)
             first += len(stage)  # type: ignore[arg-type]
         if trace:
-            kept["encoder"] = (nodes, self._neighbors(nodes))
+            kept["encoder"] = self._connect(nodes)
         first = 0
         for stage, upsample in zip(self.decoder, self.upsamples, strict=True):
             nodes = run_stage(stage, "decoder", first, nodes)
@@ -191,11 +217,11 @@ class ViGAutoEncoder(nn.Module):
             nodes = _Nodes(x, grid_size, nodes.batch_size)
             first += len(stage)  # type: ignore[arg-type]
         if trace:
-            kept["decoder"] = (nodes, self._neighbors(nodes))
+            kept["decoder"] = self._connect(nodes)
         return nodes, kept
 
-    def _neighbors(self, nodes: _Nodes) -> Tensor:
-        return self.constructor.connect(nodes.x, nodes.batch_size)
+    def _connect(self, nodes: _Nodes) -> _Graph:
+        return _Graph(nodes, self.constructor.connect(nodes.x, nodes.batch_size))
 
     def __repr__(self) -> str:
         operator = self.operator if isinstance(self.operator, str) else "custom"
@@ -210,3 +236,11 @@ def _dilation(block: int, k: int) -> int:
 def _to_map(nodes: _Nodes) -> Tensor:
     rows, columns = nodes.grid_size
     return nodes.x.view(nodes.batch_size, rows, columns, -1).permute(0, 3, 1, 2)
+
+
+def _distance(nodes: _Nodes, edge_index: Tensor) -> Tensor:
+    """Length of the difference of L2-normalised features along each edge, ``[E]``."""
+    unit, _ = unit_features(nodes.x.float())
+    difference = unit[edge_index[0]] - unit[edge_index[1]]
+    distance: Tensor = torch.linalg.vector_norm(difference, dim=1)
+    return distance

@@ -251,12 +251,7 @@ class ViGLAD(nn.Module):
                 f"Expected a ViGAutoEncoder to give graphs (got {type(self.autoencoder).__name__})"
             )
         normal = self.normalize(as_images(images, self.image_size))
-        training = self.training
-        self.eval()
-        with torch.no_grad():
-            graphs = self.autoencoder.graphs(self.graph_images(normal), blocks)
-        self.train(training)
-        return graphs
+        return self.autoencoder.graphs(self.graph_images(normal), blocks)
 
     def fit_teacher_statistics(self, train: ImageSource) -> None:
         """Fit the teacher's channel statistics on the training images; needed before :meth:`loss`."""

@@ -9,6 +9,7 @@ from pyg_viglad.visualization._neighbors import neighbors_of, node_at
 from pyg_viglad.visualization.plot_anomaly_maps import plot_anomaly_maps
 from pyg_viglad.visualization.plot_node_graphs import plot_node_graphs
 from pyg_viglad.visualization.plot_score_histogram import plot_score_histogram
+from pyg_viglad.visualization.record_graphs import record_graphs
 from pyg_viglad.visualization.select_graphs import select_graphs
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "plot_anomaly_maps",
     "plot_node_graphs",
     "plot_score_histogram",
+    "record_graphs",
     "select_graphs",
 ]

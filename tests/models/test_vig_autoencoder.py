@@ -82,6 +82,27 @@ def test_graphs_are_neighbours_among_their_own_features():
         assert graph.img_size.tolist() == [[64, 64]]
 
 
+def test_block_graphs_are_neighbours_among_the_features_that_chose_them():
+    """Also where a static graph serves several blocks, and the model stays in training mode."""
+    for dynamic in (True, False):
+        model = ViGAutoEncoder(16, image_size=64, k=5, dynamic=dynamic)
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        graphs = model.graphs(torch.rand(2, 3, 64, 96), blocks=True)
+        assert model.training
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+        blocks = [block for stage in model.encoder for block in stage]
+        for number in (0, 1, 2, 5):
+            graph = graphs[f"encoder.{number}"][1]
+            first = number if dynamic else (0, 0, 2, 2, 4, 4)[number]
+            dilation = blocks[first].dilation if first else 1
+            assert torch.equal(graph.edge_index, knn_graph(graph.x, 5, dilation=dilation))
+            unit = torch.nn.functional.normalize(graph.x, dim=1)
+            source, target = graph.edge_index
+            distance = (unit[source] - unit[target]).norm(dim=1)
+            assert torch.allclose(graph.distance, distance, atol=1e-5)
+            assert (graph.distance.view(-1, 5).diff(dim=1) >= -1e-3).all()  # nearest first
+
+
 def test_single_smallest_image_trains():
     """With one image of 64 x 64 the deepest stage has a single node."""
     model = ViGAutoEncoder(16, image_size=64)

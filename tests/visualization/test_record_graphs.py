@@ -1,0 +1,111 @@
+"""Recorded graphs are those the network used, in pixels of the image as the user has it."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch_geometric.nn import GraphConv
+
+from pyg_viglad import ViGAutoEncoder, ViGLAD
+from pyg_viglad.nn import knn_graph
+from pyg_viglad.visualization import node_at, record_graphs
+from pyg_viglad.visualization.record_graphs import SCORES
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = ViGLAD("small", (96, 128), k=6, nodes={"channels": 5})
+    model.fit_statistics(torch.rand(4, 3, 96, 128), torch.rand(3, 3, 96, 128))
+    return model
+
+
+def test_names_and_fields(model):
+    image = np.zeros((60, 200, 3), dtype=np.uint8)
+    graphs = record_graphs(model, [image, Image.new("RGB", (130, 100))])
+    blocks = [f"{part}.{number}" for part in ("encoder", "decoder") for number in range(12)]
+    assert list(graphs) == ["input", *blocks[:12], "encoder", *blocks[12:], "decoder"]
+    for graph in graphs.values():
+        assert graph.img_size.tolist() == [[60, 200], [100, 130]]
+        assert "x" not in graph
+        (rows, columns), *_ = graph.grid_size.tolist()
+        for number, (height, width) in enumerate([(60, 200), (100, 130)]):
+            pos = graph[number].pos
+            assert pos[0].tolist() == pytest.approx([width / columns / 2, height / rows / 2])
+            assert pos[-1].tolist() == pytest.approx(
+                [width - width / columns / 2, height - height / rows / 2]
+            )
+        for name in SCORES:
+            assert graph[name].shape == (graph.num_nodes,)
+        assert graph.distance.shape == (graph.num_edges,)
+
+
+def test_neighbours_are_the_nearest_among_the_recorded_features(model):
+    image = torch.rand(3, 50, 70, generator=torch.Generator().manual_seed(1))
+    graphs = record_graphs(model, image, features=True)
+    blocks = [b for part in (model.autoencoder.encoder, model.autoencoder.decoder) for b in part]
+    dilations = [block.dilation for stage in blocks for block in stage]
+    names = [name for name in graphs if "." in name]
+    for name, dilation in zip(names[1:], dilations[1:], strict=True):
+        graph = graphs[name]
+        k = min(6, graph.num_nodes)
+        assert torch.equal(graph.edge_index, knn_graph(graph.x, k, dilation=dilation))
+        assert torch.equal(graph.edge_index[1], torch.arange(graph.num_nodes).repeat_interleave(k))
+
+
+@pytest.mark.parametrize("operator", ["gatv2", GraphConv])
+def test_any_operator_and_an_autoencoder_alone(operator):
+    autoencoder = ViGAutoEncoder(8, image_size=64, k=4, operator=operator)
+    graphs = record_graphs(autoencoder, torch.randn(2, 3, 64, 96))
+    assert autoencoder.training
+    assert graphs["decoder"].num_graphs == 2
+    assert graphs["decoder"][1].img_size.tolist() == [[64, 96]]
+    assert not set(SCORES) & set(graphs["input"].keys())
+
+
+def test_an_unfitted_detector_has_graphs_without_scores():
+    graphs = record_graphs(ViGLAD("small", 96), torch.rand(3, 96, 96))
+    assert not set(SCORES) & set(graphs["encoder"].keys())
+
+
+@pytest.mark.parametrize(("x", "y"), [(30, 20), (371, 22), (200, 130)])
+def test_one_bright_spot_is_where_it_is(model, x, y):
+    """At every resolution of the encoder, the patch there is the one whose features change most."""
+    height, width = 150, 400  # a shape other than the network's
+    dark = torch.zeros(3, height, width)
+    bright = dark.clone()
+    bright[:, y - 2 : y + 3, x - 3 : x + 4] = 1  # about one pixel once it is resized
+    with_it = record_graphs(model, bright, features=True)
+    without = record_graphs(model, dark, features=True)
+    for name in ("input", "encoder.2", "encoder.4", "encoder.10"):
+        graph = with_it[name]
+        change = (graph.x - without[name].x).norm(dim=1)
+        rows, columns = graph.grid_size[0].tolist()
+        offset = graph.pos[int(change.argmax())] - torch.tensor([x + 0.5, y + 0.5])
+        # A stride of 2 looks a little further than one patch.
+        assert (offset.abs() <= 1.25 * torch.tensor([width / columns, height / rows])).all()
+
+
+def test_scores_are_the_maps_of_the_prediction(model):
+    image = torch.rand(3, 96, 128, generator=torch.Generator().manual_seed(2))
+    prediction = model.predict(image)
+    graphs = record_graphs(model, image)
+    for graph in (graphs["input"], graphs["encoder.4"], graphs["decoder"]):
+        for name, source in SCORES.items():
+            peak = getattr(prediction, source)[0]
+            assert float(graph[name].max()) == pytest.approx(float(peak.max()))
+            row, column = divmod(int(peak.argmax()), 128)
+            grid = tuple(graph.grid_size[0].tolist())
+            node = node_at(graph.pos, grid, (96, 128), (column + 0.5, row + 0.5))
+            assert float(graph[name][node]) == pytest.approx(float(peak.max()))
+
+
+def test_errors(tmp_path):
+    with pytest.raises(ValueError, match="Expected a ViGLAD or a ViGAutoEncoder"):
+        record_graphs(torch.nn.Linear(1, 1), torch.rand(3, 64, 64))
+    with pytest.raises(ValueError, match="one size"):
+        record_graphs(ViGAutoEncoder(8), [torch.rand(3, 64, 64), torch.rand(3, 64, 96)])
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        record_graphs(ViGLAD("small", 96), tmp_path / "none.png")
+    with pytest.raises(ValueError, match="Expected a ViGAutoEncoder"):
+        record_graphs(ViGLAD("small", 96, autoencoder="conv"), torch.rand(3, 96, 96))
