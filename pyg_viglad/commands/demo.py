@@ -17,7 +17,7 @@ IMAGE_SIZE = 128
 def demo(
     output: str = "runs/demo",
     minutes: float = 4.5,
-    iterations: int = 1000,
+    iterations: int = 400,
     seed: int = 0,
     altered: int = 1,
 ) -> dict[str, Any]:
