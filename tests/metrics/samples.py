@@ -1,0 +1,30 @@
+"""Small maps and truths by chance."""
+
+import numpy as np
+
+
+def sample(seed, levels=None, images=6, dtype=np.float32):
+    """Maps of two sizes and 0 to 3 overlapping defects an image; few ``levels`` give many ties."""
+    generator = np.random.default_rng(seed)
+    maps, truths = [], []
+    for i in range(images):
+        shape = (5, 7) if i % 2 else (6, 4)
+        values = generator.normal(size=shape)
+        if levels:
+            values = np.round(values * levels) / levels
+        truth = []
+        for _ in range(i % 4):
+            mask = generator.random(shape) < 0.3
+            mask[2, 1:3] = True
+            truth.append((mask, int(generator.integers(1, 1 + mask.sum()))))
+            values = values + mask * generator.integers(0, 2)
+        maps.append(values.astype(dtype))
+        truths.append(truth)
+    return maps, truths
+
+
+def image_scores(levels):
+    """Scores of 60 images and their kinds; few ``levels`` give many ties."""
+    generator = np.random.default_rng(levels)
+    scores = generator.integers(0, levels, 60) / levels
+    return scores, generator.choice(["good", "logical", "structural"], 60)
