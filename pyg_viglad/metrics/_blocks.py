@@ -57,7 +57,6 @@ class Blocks:
     def share(self, other: "Blocks") -> None:
         """Take in the other's values without copying them."""
         dtype = np.promote_types(self._open.dtype, other._open.dtype)
-        self._seal()
         self._widen(dtype)
         self._full += [array.astype(dtype, copy=False) for array in other.arrays()]
         self._is_sorted += other._is_sorted

@@ -1,6 +1,8 @@
-"""Small maps and truths by chance."""
+"""Small maps, truths and scores by chance."""
 
 import numpy as np
+import pytest
+import torch
 
 
 def sample(seed, levels=None, images=6, dtype=np.float32):
@@ -23,8 +25,14 @@ def sample(seed, levels=None, images=6, dtype=np.float32):
     return maps, truths
 
 
-def image_scores(levels):
-    """Scores of 60 images and their kinds; few ``levels`` give many ties."""
+def assert_by_kind(metric, oracle, levels):
+    """Compare with ``oracle(good, anomalous)`` on 60 images; few ``levels`` give many ties."""
     generator = np.random.default_rng(levels)
     scores = generator.integers(0, levels, 60) / levels
-    return scores, generator.choice(["good", "logical", "structural"], 60)
+    kinds = generator.choice(["good", "logical", "structural"], 60)
+    result = metric(torch.from_numpy(scores), kinds.tolist())
+    good = scores[kinds == "good"]
+    for kind in ("logical", "structural"):
+        assert result[kind] == pytest.approx(oracle(good, scores[kinds == kind]))
+    assert result["pooled"] == pytest.approx(oracle(good, scores[kinds != "good"]))
+    assert result["mean"] == pytest.approx((result["logical"] + result["structural"]) / 2)

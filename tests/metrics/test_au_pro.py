@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyg_viglad.metrics import au_pro
+from pyg_viglad.metrics import _kept_values, au_pro
 from tests.oracles import spro
 from tests.oracles.regions import regions
 
@@ -27,7 +27,8 @@ def channels(mask):
 @pytest.mark.filterwarnings("ignore:The maps did not fit")
 @pytest.mark.parametrize("levels", [None, 1, 3])
 @pytest.mark.parametrize("limit", [0.05, 0.3, 1.0])
-def test_against_every_threshold(levels, limit):
+def test_against_every_threshold(levels, limit, monkeypatch):
+    monkeypatch.setattr(_kept_values, "_SLAB", 4)
     maps, masks = sample(0, levels)
     expected = spro.au_spro(maps, [channels(mask) for mask in masks], limit)
     assert au_pro(maps, masks, limit) == pytest.approx(expected, abs=1e-12)

@@ -1,24 +1,15 @@
 import math
 
-import numpy as np
 import pytest
-import torch
 
 from pyg_viglad.metrics import image_auroc
+from tests.metrics.samples import assert_by_kind
 from tests.oracles.auroc import auroc
 
 
-@pytest.mark.parametrize("levels", [3, 1000])
+@pytest.mark.parametrize("levels", [3, 1000])  # with 3 levels nearly all are ties
 def test_against_counted_pairs(levels):
-    generator = np.random.default_rng(levels)
-    scores = generator.integers(0, levels, 60) / levels  # with 3 levels nearly all are ties
-    kinds = generator.choice(["good", "logical", "structural"], 60)
-    result = image_auroc(torch.from_numpy(scores), kinds.tolist())
-    good = scores[kinds == "good"]
-    for kind in ("logical", "structural"):
-        assert result[kind] == pytest.approx(auroc(good, scores[kinds == kind]))
-    assert result["pooled"] == pytest.approx(auroc(good, scores[kinds != "good"]))
-    assert result["mean"] == pytest.approx((result["logical"] + result["structural"]) / 2)
+    assert_by_kind(image_auroc, auroc, levels)
 
 
 def test_mean_and_pooled_differ():

@@ -1,19 +1,13 @@
 import pytest
 
 from pyg_viglad.metrics import image_f1_max
-from tests.metrics.samples import image_scores
+from tests.metrics.samples import assert_by_kind
 from tests.oracles.precision_recall import f1_max
 
 
-@pytest.mark.parametrize("levels", [3, 1000])
+@pytest.mark.parametrize("levels", [3, 1000])  # with 3 levels nearly all are ties
 def test_against_every_threshold(levels):
-    scores, kinds = image_scores(levels)
-    result = image_f1_max(scores, kinds)
-    good = scores[kinds == "good"]
-    for kind in ("logical", "structural"):
-        assert result[kind] == pytest.approx(f1_max(good, scores[kinds == kind]))
-    assert result["pooled"] == pytest.approx(f1_max(good, scores[kinds != "good"]))
-    assert result["mean"] == pytest.approx((result["logical"] + result["structural"]) / 2)
+    assert_by_kind(image_f1_max, f1_max, levels)
 
 
 def test_hand_worked():

@@ -3,13 +3,14 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from pyg_viglad.metrics import pixel_auroc
+from pyg_viglad.metrics import _kept_values, pixel_auroc
 from tests.oracles.auroc import auroc
 
 
 @pytest.mark.filterwarnings("ignore:The maps did not fit")
 @pytest.mark.parametrize("levels", [2, 1000])
-def test_against_counted_pairs_and_scikit_learn(levels):
+def test_against_counted_pairs_and_scikit_learn(levels, monkeypatch):
+    monkeypatch.setattr(_kept_values, "_SLAB", 4)
     generator = np.random.default_rng(levels)
     masks = [generator.random(shape) < 0.2 for shape in ((6, 8), (9, 5), (4, 4))]
     masks.append(np.zeros((5, 5), bool))
