@@ -1,0 +1,90 @@
+"""What all data sets of image files share."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+
+from pyg_viglad.datasets import ImageFolder
+from tests.datasets.trees.images import mask, write_images, write_mask
+
+
+def move_exif_behind_the_picture(path):
+    """Reorder the chunks of a PNG file; each has a length, a name, its data and a checksum."""
+    content, place, chunks = path.read_bytes(), 8, {}
+    while place < len(content):
+        end = place + 12 + int.from_bytes(content[place : place + 4], "big")
+        chunks[content[place + 4 : place + 8]] = content[place:end]
+        place = end
+    order = sorted(chunks, key=[b"IHDR", b"IDAT", b"eXIf", b"IEND"].index)
+    path.write_bytes(content[:8] + b"".join(chunks[name] for name in order))
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "png behind"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_original_size_is_that_of_the_turned_image(tmp_path, orientation, kind):
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 34, 3), np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    paths = [tmp_path / f"{name}.{kind[:3]}" for name in "ab"]
+    for path in paths:
+        Image.fromarray(pixels).save(path, exif=exif)
+        if kind == "png behind":
+            move_exif_behind_the_picture(path)
+    height, width = ImageFolder(tmp_path).original_size(0)
+    assert (height, width) == ((20, 34) if orientation < 5 else (34, 20))
+    image = ImageFolder(tmp_path, image_size=(height, width))[0].img
+    assert image.shape == (1, 3, height, width)
+    stored = torch.from_numpy(np.array(Image.open(paths[0]))) / 255
+    # At its own size an image is not resized: only turned and mirrored.
+    assert torch.allclose(image.flatten().sort().values, stored.flatten().sort().values, atol=1e-6)
+
+
+def test_sizes_of_files_that_cannot_be_read(tmp_path):
+    write_images(tmp_path, 2)
+    dataset = ImageFolder(tmp_path)
+    path = dataset.paths[0]
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=rf"readable image file \(got '.*{path.name}"):
+        dataset.original_size(0)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        dataset.original_size(0)
+
+
+def test_original_mask_of_a_plain_folder_is_the_union(tmp_path):
+    write_images(tmp_path / "train", 2)
+    write_images(tmp_path / "test" / "bad", 1)
+    write_mask(tmp_path / "ground_truth" / "bad" / "000.png", mask(255, 0, 5, 0, 5))
+    # A mask of half the size, which a plain folder may have.
+    write_mask(tmp_path / "ground_truth" / "bad" / "000" / "a.png", mask(9, 5, 10, size=(10, 17)))
+    test = ImageFolder(tmp_path, "test")
+    wanted = mask(1, 0, 5, 0, 5) | mask(1, 10, 20)
+    assert np.array_equal(test.original_mask(0).numpy(), wanted > 0)
+
+
+def test_sizes_and_masks_of_a_subset(tmp_path):
+    write_images(tmp_path / "train", 2)
+    folder = tmp_path / "test" / "bad"
+    for height, path in zip((5, 6, 7), write_images(folder, 3), strict=True):
+        Image.new("RGB", (9, height)).save(path)
+        pixels = mask(255, 0, height - 4, size=(height, 9))
+        write_mask(tmp_path / "ground_truth" / "bad" / f"{path.stem}_mask.png", pixels)
+    part = ImageFolder(tmp_path, "test")[1:]
+    assert [part.original_size(place) for place in (0, 1, -1)] == [(6, 9), (7, 9), (7, 9)]
+    for place in (0, 1):
+        wanted = mask(1, 0, 2 + place, size=(6 + place, 9)) > 0
+        assert np.array_equal(part.original_mask(place).numpy(), wanted)
+
+
+def test_hidden_folders_are_left_out(tmp_path):
+    write_images(tmp_path / "train", 2)
+    write_images(tmp_path / "test" / "good", 1)
+    write_images(tmp_path / "test" / ".checkpoints", 1)
+    assert ImageFolder(tmp_path, "test").names == ["test/good/000.png"]
+
+
+def test_repr(tmp_path):
+    write_images(tmp_path, 10)
+    text = repr(ImageFolder(tmp_path, "val", 32))
+    assert text == f"ImageFolder(1, root='{tmp_path}', split='val', image_size=(32, 32))"

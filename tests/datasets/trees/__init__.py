@@ -1,0 +1,1 @@
+"""Small trees of files, laid out like the published data sets."""
