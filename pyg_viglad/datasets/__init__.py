@@ -1,6 +1,7 @@
 """Images of good and of anomalous things, as PyG data sets."""
 
 from pyg_viglad.datasets.cad_sd import CADSD
+from pyg_viglad.datasets.check_data import CheckRow, check_data
 from pyg_viglad.datasets.digit_anatomy import DigitAnatomy
 from pyg_viglad.datasets.digit_source import DigitSource
 from pyg_viglad.datasets.image_folder import ImageFolder
@@ -10,10 +11,12 @@ from pyg_viglad.datasets.visa import VisA
 
 __all__ = [
     "CADSD",
+    "CheckRow",
     "DigitAnatomy",
     "DigitSource",
     "ImageFolder",
     "MVTecAD",
     "MVTecLOCO",
     "VisA",
+    "check_data",
 ]
