@@ -6,7 +6,9 @@ from pyg_viglad.commands._run import PathLike
 
 __all__ = ["DatasetName", "Splits", "open_data"]
 
-DatasetName = Literal["auto", "digit_anatomy", "image_folder"]
+DatasetName = Literal[
+    "auto", "digit_anatomy", "image_folder", "mvtec_loco", "mvtec_ad", "visa", "cad_sd"
+]
 
 _SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 
@@ -38,7 +40,7 @@ def open_data(
         FileNotFoundError: If ``data`` is neither a name nor a path.
         ValueError: If the options do not fit.
     """
-    from pyg_viglad.datasets import DigitAnatomy, ImageFolder
+    from pyg_viglad.datasets import CADSD, DigitAnatomy, ImageFolder, MVTecAD, MVTecLOCO, VisA
 
     options = options or {}
     name = str(data)
@@ -51,6 +53,14 @@ def open_data(
                 raise ValueError(f"Expected square images of digits (got {image_size})")
             side = image_size[0]
             return Splits(*(DigitAnatomy(s, name, side, **options) for s in _SPLITS))
-        return Splits(*(ImageFolder(name, s, image_size, **options) for s in _SPLITS))
+        types: dict[str, Any] = {
+            "image_folder": ImageFolder,
+            "mvtec_loco": MVTecLOCO,
+            "mvtec_ad": MVTecAD,
+            "visa": VisA,
+            "cad_sd": CADSD,
+        }
+        common = {"image_size": image_size, **options}
+        return Splits(*(types[dataset](name, split=s, **common) for s in _SPLITS))
     except TypeError as error:
         raise ValueError(f"Expected 'data_options' that fit the data set ({error})") from error

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,16 @@ def make_trainer(
     from lightning.pytorch.loggers import CSVLogger
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists.*")
+    for notice in (
+        "does not have many workers",
+        "Checkpoint directory",
+        "Experiment logs directory",  # our own config.yaml is there already
+        "in eval mode at the start",  # the teacher: it is frozen
+        "smaller than the logging interval",
+        "your dataloader is not resumable",  # its sampler is
+        "LeafSpec",
+    ):
+        warnings.filterwarnings("ignore", message=f"(?s).*{re.escape(notice)}")
     callbacks: list[Any] = [
         ModelCheckpoint(
             dirpath=folder / "checkpoints",

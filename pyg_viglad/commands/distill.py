@@ -73,6 +73,7 @@ def distill(
     from pyg_viglad.training.backbone_features import BackboneFeatures
     from pyg_viglad.training.distillation import Distillation, target_statistics
     from pyg_viglad.training.photographs import Photographs
+    from pyg_viglad.training.step_sampler import StepSampler
 
     if image_size < 64 or image_size % 4:
         raise ValueError(
@@ -106,6 +107,8 @@ def distill(
         augment=min_scale < 1,
         min_scale=min_scale,
         grayscale=grayscale,
+        length=steps * batch_size,
+        seed=seed,
     )
     module = Distillation(teacher, features, mean, std, lr, weight_decay, decay)
     trainer = make_trainer(
@@ -119,8 +122,9 @@ def distill(
     loader = DataLoader(
         photographs,
         batch_size,
-        shuffle=True,
-        drop_last=len(photographs) >= batch_size,
+        sampler=StepSampler(
+            len(photographs), batch_size, steps, seed, lambda: trainer.global_step, shuffle=False
+        ),
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
     )

@@ -114,7 +114,7 @@ def train(
     )
     splits = open_data(data, model.image_size, data_options, dataset)
     photographs = Photographs(
-        penalty, max(model.image_size), min_scale=0.25, grayscale=0.3, length=len(splits.train)
+        penalty, max(model.image_size), min_scale=0.25, grayscale=0.3, length=iterations, seed=seed
     )
     folder = open_run(output, "train", config)
     last = folder / "checkpoints" / "last.ckpt"
@@ -142,6 +142,7 @@ def train(
         lr=lr,
         weight_decay=weight_decay,
         num_workers=num_workers,
+        seed=seed,
         checkpoint=str(last) if resume else None,
     )
     minutes = (time.perf_counter() - start) / 60

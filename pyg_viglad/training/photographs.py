@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyg_viglad.datasets.list_images import list_images
+from pyg_viglad.training.step_sampler import step_seed
 from pyg_viglad.transforms import to_image
 
 __all__ = ["Photographs"]
@@ -30,6 +31,9 @@ class Photographs(Dataset[Tensor]):
             0.3 in the penalty).
         length: Number of items, the photographs being gone through again and again; by default as
             many as there are photographs.
+        seed: With it, an item's photograph, square, mirroring and colours depend on the seed and the
+            item's number alone; without it, the photographs come in their order and the rest is
+            drawn with torch's global generator.
 
     Returns of each item: a tensor ``[3, size, size]`` with values in [0, 1].
 
@@ -50,6 +54,7 @@ class Photographs(Dataset[Tensor]):
         min_scale: float = 0.1,
         grayscale: float = 0.1,
         length: int | None = None,
+        seed: int | None = None,
     ) -> None:
         from torchvision.transforms import v2
 
@@ -61,6 +66,7 @@ class Photographs(Dataset[Tensor]):
         else:
             self.sources = list_images(root)
         self.length = length or len(self.sources)
+        self.seed = seed
         crops: list[Any] = (
             [
                 v2.RandomResizedCrop(
@@ -86,11 +92,18 @@ class Photographs(Dataset[Tensor]):
     def __getitem__(self, number: int) -> Tensor:
         if not 0 <= number < self.length:
             raise IndexError(f"Expected an item below {self.length} (got {number})")
-        source = self.sources[number % len(self.sources)]
+        if self.seed is None:
+            return self._square(number % len(self.sources))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(step_seed(self.seed, number))
+            return self._square(int(torch.randint(len(self.sources), ())))
+
+    def _square(self, place: int) -> Tensor:
+        source = self.sources[place]
         if isinstance(source, Path):
             source = to_image(source)
-        squares: Tensor = self.transform(source)
-        return squares.as_subclass(Tensor)
+        square: Tensor = self.transform(source)
+        return square.as_subclass(Tensor)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({len(self.sources)} photographs)"

@@ -7,6 +7,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from pyg_viglad.models.viglad import ViGLAD
+from pyg_viglad.training.step_sampler import step_seed
 
 __all__ = ["ViGLADTraining"]
 
@@ -22,19 +23,27 @@ class ViGLADTraining(LightningModule):
         lr: Learning rate (the paper: 1e-4).
         weight_decay: Weight decay of Adam.
         drop_at: Share of all steps after which the learning rate is divided by 10 (EfficientAD: 0.95).
+        seed: With the number of the step, seeds what is drawn in it (colour jitter, dropout).
     """
 
     def __init__(
-        self, model: ViGLAD, lr: float = 1e-4, weight_decay: float = 1e-5, drop_at: float = 0.95
+        self,
+        model: ViGLAD,
+        lr: float = 1e-4,
+        weight_decay: float = 1e-5,
+        drop_at: float = 0.95,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.model = model
         self.lr = lr
         self.weight_decay = weight_decay
         self.drop_at = drop_at
+        self.seed = seed
 
     def training_step(self, batch: dict[str, Any]) -> Tensor:
         """Give the loss of a batch."""
+        torch.manual_seed(step_seed(self.seed, self.global_step))
         parts = self.model.loss(batch["images"], batch.get("penalty"))
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):

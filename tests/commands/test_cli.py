@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from PIL import Image
 
 from pyg_viglad.cli import main
+from tests.datasets.trees.full import write_full
 
 FEW = '{"num_train": 8, "num_val": 4, "num_test_good": 3, "num_test_anomalous": 4}'
 SMALL = ["--size", "small", "--image_size", "96", "--accelerator", "cpu", "--batch_size", "2"]
@@ -53,6 +54,7 @@ def test_train_leaves_everything(run):
         "feature_score",
         "node_score",
     }
+    assert metrics["seed"] == 0
     rows = list(csv.DictReader((run / "scores.csv").open()))
     assert len(rows) == 7
     assert [row["kind"] for row in rows].count("logical") == 2
@@ -72,14 +74,6 @@ def test_resolved_config_runs_again(run, tmp_path):
         json.loads((folder / "metrics.json").read_text())["image_auroc"] for folder in (run, again)
     )
     assert first == second
-
-
-def test_resume_goes_on(run, tmp_path):
-    config = str(run / "config.yaml")
-    part = tmp_path / "part"
-    main(["train", "--config", config, "--output", str(part), "--iterations", "1"])
-    main(["train", "--config", config, "--output", str(part), "--resume", "true"])
-    assert json.loads((part / "metrics.json").read_text())["iterations"] == 2
 
 
 def test_test_command_gives_the_same_scores(run, tmp_path):
@@ -204,6 +198,15 @@ def test_mistakes_end_in_one_line(arguments, message, tmp_path, monkeypatch, cap
     assert lines[-1].startswith("pyg-viglad: error: ")
     assert message in lines[-1]
     assert not list(tmp_path.iterdir())
+
+
+def test_data_check_takes_its_arguments_by_place(tmp_path, capsys):
+    write_full(tmp_path, "cad_sd")
+    main(["data", "check", "cad_sd", str(tmp_path)])
+    assert "as expected" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["data", "check", "visa", str(tmp_path)])
+    assert "pyg-viglad: error: Expected" in capsys.readouterr().err
 
 
 def test_help_of_every_command():

@@ -1,0 +1,73 @@
+"""Training that was killed ends as training that ran through."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pyg_viglad.cli import main
+
+ARGUMENTS = ["train", "--size", "small", "--image_size", "96", "--accelerator", "cpu"]
+ARGUMENTS += [
+    "--data_options",
+    '{"num_train": 5, "num_val": 3, "num_test_good": 2, "num_test_anomalous": 4}',
+]
+ARGUMENTS += ["--batch_size", "2", "--losses", "practice", "--checkpoint_every", "2"]
+CONV = ["--autoencoder", "conv"]  # with its dropout
+
+
+def train(folder, steps, *more):
+    main([*ARGUMENTS, "--iterations", str(steps), "--output", str(folder), *more])
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def wait_for(path, process, seconds=240):
+    end = time.monotonic() + seconds
+    while not path.is_file():
+        assert process.poll() is None, "training ended before its first checkpoint"
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_killed_and_resumed_is_the_same(tmp_path):
+    """Killed for good (no chance to clean up), in the second of three rounds through the images."""
+    whole = train(tmp_path / "whole", 8)
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "pyg_viglad", *ARGUMENTS, "--iterations", "8"]
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([*command, "--output", str(killed)], cwd=root)
+    wait_for(killed / "checkpoints" / "last.ckpt", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "model").exists()
+    assert same(train(killed, 8, "--resume", "true"), whole)
+
+
+def test_more_steps_than_asked_for_at_first(tmp_path):
+    """The items go on where they were; only the drop of the learning rate is the new schedule's."""
+    train(tmp_path / "part", 2, *CONV)
+    train(tmp_path / "part", 6, *CONV, "--resume", "true")
+    metrics = json.loads((tmp_path / "part" / "metrics.json").read_text())
+    assert metrics["iterations"] == 6
+
+
+def test_loading_processes_change_nothing(tmp_path):
+    alone = train(tmp_path / "alone", 2, *CONV)
+    assert same(train(tmp_path / "workers", 2, *CONV, "--num_workers", "2"), alone)
+    assert not same(train(tmp_path / "other", 2, *CONV, "--seed", "1"), alone)
+
+
+def test_nothing_to_resume(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train(tmp_path / "none", 2, "--resume", "true")
+    assert "Expected a checkpoint to resume from" in capsys.readouterr().err
