@@ -1,23 +1,37 @@
-"""Pictures: node graphs (Figure 5), anomaly maps (Figure 3) and score distributions.
+"""Pictures: node graphs (Figure 5), anomaly maps (Figure 3), ablations (Figure 4), scores.
 
-Matplotlib is imported when a picture is drawn, not before. Every function returns a
+Matplotlib is imported when a picture is drawn, not before. Every ``plot_`` function returns a
 :class:`matplotlib.figure.Figure` made without pyplot: nothing global changes, nothing has to be
-closed, and no display is needed.
+closed, and no display is needed. With ``ax`` it draws into axes of yours instead: one pair of axes
+where the figure has one panel, an array or list of them where it has several, in the shape that its
+docstring names; the figure returned is then theirs. :func:`save_figure` writes PNG and PDF.
 """
 
 from pyg_viglad.visualization._neighbors import neighbors_of, node_at
+from pyg_viglad.visualization.plot_ablation import plot_ablation
 from pyg_viglad.visualization.plot_anomaly_maps import plot_anomaly_maps
+from pyg_viglad.visualization.plot_block_strip import plot_block_strip
+from pyg_viglad.visualization.plot_graph import plot_graph
+from pyg_viglad.visualization.plot_neighbors import plot_neighbors
 from pyg_viglad.visualization.plot_node_graphs import plot_node_graphs
+from pyg_viglad.visualization.plot_roc import plot_roc
 from pyg_viglad.visualization.plot_score_histogram import plot_score_histogram
 from pyg_viglad.visualization.record_graphs import record_graphs
+from pyg_viglad.visualization.save_figure import save_figure
 from pyg_viglad.visualization.select_graphs import select_graphs
 
 __all__ = [
     "neighbors_of",
     "node_at",
+    "plot_ablation",
     "plot_anomaly_maps",
+    "plot_block_strip",
+    "plot_graph",
+    "plot_neighbors",
     "plot_node_graphs",
+    "plot_roc",
     "plot_score_histogram",
     "record_graphs",
+    "save_figure",
     "select_graphs",
 ]

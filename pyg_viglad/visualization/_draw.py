@@ -1,36 +1,51 @@
-"""What the pictures are made of: a sheet of panels, images, outlines, colour bars.
+"""What the pictures are made of: the figure, images, outlines, captions.
 
-The only place (with the `_node_panel` beside it) that imports matplotlib on import; the plotting
-functions import it when they are called.
+This module, `_sheet` and the `*_panel` modules import matplotlib on import; the plotting functions
+import them when they are called.
 """
 
 from __future__ import annotations
 
 import io
-import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.patheffects as pe
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-__all__ = ["TRUTH_COLOR", "NotebookFigure", "Sheet", "draw_outline", "make_sheet", "show_image"]
+__all__ = [
+    "FONT",
+    "SMALL",
+    "TRUTH_COLOR",
+    "NotebookFigure",
+    "caption",
+    "casing",
+    "draw_outline",
+    "embedded_fonts",
+    "show_image",
+]
 
 TRUTH_COLOR = "#ff3df2"  # magenta: in none of the colour maps used here, and rare in photographs
-LINE = 0.165  # inches that a line of 9 point text takes
-MARGIN = 0.08
-NOTEBOOK = 8.4  # inches for the panels of a row
 FONT = 9.0
 SMALL = 7.5
 
 
+def embedded_fonts() -> Any:
+    """Give a context in which files get TrueType fonts (Type 42), as publishers want them."""
+    return rc_context({"pdf.fonttype": 42, "ps.fonttype": 42})
+
+
 class NotebookFigure(Figure):
     """A figure that notebooks show without pyplot and without ``%matplotlib inline``."""
+
+    def savefig(self, fname: Any, *, transparent: bool | None = None, **kwargs: Any) -> None:
+        """Save the figure as matplotlib does, fonts embedded as TrueType (Type 42)."""
+        with embedded_fonts():
+            super().savefig(fname, transparent=transparent, **kwargs)
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -38,132 +53,19 @@ class NotebookFigure(Figure):
         return buffer.getvalue()
 
 
-@dataclass
-class Sheet:
-    """Rows and columns of panels, measured in inches from the upper left corner.
-
-    Attributes:
-        figure: The figure.
-        panels: The panels, ``panels[row][column]``.
-        left: Left edge of each column.
-        width: Width of every panel.
-        top: Upper edge of the first row.
-        below: Lower edge of the last row, captions included.
-        right: Right edge of the last column.
-    """
-
-    figure: Figure
-    panels: list[list[Axes]]
-    left: list[float]
-    width: float
-    top: float
-    below: float
-    right: float
-
-    def add_axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Add axes at a place given in inches from the upper left corner."""
-        total_w, total_h = (float(n) for n in self.figure.get_size_inches())
-        bottom = total_h - top - height
-        return self.figure.add_axes(
-            (left / total_w, bottom / total_h, width / total_w, height / total_h)
-        )
-
-
-def make_sheet(
-    sizes: Sequence[tuple[int, int]],
-    columns: int,
-    *,
-    panel_size: float | None,
-    largest: float,
-    row_labels: Sequence[str],
-    column_titles: Sequence[str],
-    captions: bool,
-    right: float = 0.0,
-    bottom: float = 0.0,
-) -> Sheet:
-    """Lay out panels of the images' own shapes, with room for the text around them.
-
-    Args:
-        sizes: Height and width of the images, one a row.
-        columns: Number of columns.
-        panel_size: Width in inches of a panel for a square image; others get its area. Default:
-            as large as fits into a notebook, at most ``largest``.
-        largest: See ``panel_size``.
-        row_labels: Written upwards beside each row; a line break starts a second line.
-        column_titles: Written above each column.
-        captions: Whether to leave room for a line under each panel.
-        right: Inches to leave on the right.
-        bottom: Inches to leave at the bottom.
-
-    Returns:
-        The sheet, its panels empty and without axes.
-    """
-    ratio = float(np.clip(np.median([w / h for h, w in sizes]), 1 / 3, 3))
-    width = (largest if panel_size is None else panel_size) * ratio**0.5
-    if panel_size is None:
-        width = min(width, NOTEBOOK / columns)
-    heights = [width * h / w for h, w in sizes]
-    labels = [_wrap(label, height) for label, height in zip(row_labels, heights, strict=True)]
-    title_lines = max((title.count("\n") + 1 for title in column_titles if title), default=0)
-    label_lines = max((label.count("\n") + 1 for label in labels if label), default=0)
-
-    gap = MARGIN + (LINE if captions else 0)
-    x0 = MARGIN + (label_lines * LINE + 0.04 if label_lines else 0)
-    y0 = MARGIN + (title_lines * LINE + 0.02 if title_lines else 0)
-    lefts = [x0 + column * (width + MARGIN) for column in range(columns)]
-    edge = lefts[-1] + width
-    below = y0 + sum(heights) + gap * len(heights) - MARGIN
-    figure = NotebookFigure(figsize=(edge + MARGIN + right, below + MARGIN + bottom), dpi=100)
-    sheet = Sheet(figure, [], lefts, width, y0, below, edge)
-
-    top = y0
-    for label, height in zip(labels, heights, strict=True):
-        row = [sheet.add_axes(left, top, width, height) for left in lefts]
-        for panel in row:
-            panel.set_axis_off()
-        if label:
-            offset = (-0.04 * 72, 0)
-            row[0].annotate(
-                label,
-                xy=(0, 0.5),
-                xycoords="axes fraction",
-                xytext=offset,
-                textcoords="offset points",
-                rotation=90,
-                rotation_mode="default",
-                ha="right",
-                va="center",
-                multialignment="center",
-                fontsize=FONT,
-                annotation_clip=False,
-            )
-        sheet.panels.append(row)
-        top += height + gap
-    for panel, title in zip(sheet.panels[0], column_titles, strict=True):
-        panel.set_title(title, fontsize=FONT, pad=3)
-    return sheet
-
-
-def _wrap(label: str, height: float) -> str:
-    """Break the lines of a label that are longer than the row is high."""
-    characters = max(8, int(height / 0.08))  # 0.08 inch: a generous character of 9 points
-    return "\n".join(
-        line for part in label.split("\n") for line in textwrap.wrap(part, characters) or [""]
-    )
-
-
 def show_image(panel: Axes, array: NDArray[Any], size: tuple[int, int], **kwargs: Any) -> Any:
     """Draw an array over a picture of ``size`` pixels, pixel edges at whole numbers."""
     height, width = size
+    # Panels laid out here have the image's shape; in others, pixels must stay square.
     artist = panel.imshow(
-        array, extent=(0, width, height, 0), origin="upper", aspect="auto", **kwargs
+        array, extent=(0, width, height, 0), origin="upper", aspect="equal", **kwargs
     )
     panel.set_xlim(0, width)
     panel.set_ylim(height, 0)
     return artist
 
 
-def caption(panel: Axes, text: str) -> None:
+def caption(panel: Axes, text: str, fontsize: float = SMALL) -> None:
     """Write a short line under a panel."""
     panel.annotate(
         text,
@@ -173,7 +75,7 @@ def caption(panel: Axes, text: str) -> None:
         textcoords="offset points",
         ha="center",
         va="top",
-        fontsize=SMALL,
+        fontsize=fontsize,
         annotation_clip=False,
         gid="caption",
     )

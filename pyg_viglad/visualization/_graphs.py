@@ -12,7 +12,10 @@ from torch_geometric.data import Data
 
 from pyg_viglad.visualization._neighbors import neighbors_of, node_at
 
-__all__ = ["PatchGraph", "split_graph"]
+__all__ = ["PatchGraph", "one_graph", "split_graph"]
+
+# Recorded scores of nodes that say which one is the most anomalous, the first that is there.
+SCORES = ("gaussian_score", "combined_score")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class PatchGraph:
         picture_size: Height and width of the picture in pixels.
         edges: The edges of the whole batch ``[2, E]``.
         first: The number of this image's first node in the batch.
+        scores: Anomaly scores of the nodes ``[N]``, where they were recorded.
+        distance: Lengths of the batch's edges in feature space ``[E]``, where they were recorded.
     """
 
     name: str
@@ -34,6 +39,8 @@ class PatchGraph:
     picture_size: tuple[int, int]
     edges: Tensor
     first: int
+    scores: Tensor | None = None
+    distance: Tensor | None = None
 
     @property
     def patch_size(self) -> tuple[float, float]:
@@ -60,6 +67,21 @@ class PatchGraph:
                 f"{self.first} to {self.first + self.pos.size(0) - 1})"
             )
         return [int(n) for n in numbers]
+
+    def links(self) -> tuple[Tensor, Tensor | None]:
+        """Return all edges ``[2, E]`` but those from a node to itself, and their distances."""
+        pairs = self.edges - self.first
+        count = self.pos.size(0)
+        inside = (pairs >= 0) & (pairs < count)
+        own = inside[1] & (pairs[0] != pairs[1])
+        if not bool(inside[0][own].all()):
+            raise ValueError(f"Expected {self.name}.edge_index to join nodes of the same image")
+        return pairs[:, own], None if self.distance is None else self.distance[own]
+
+
+def one_graph(graph: Data, name: str, picture_size: tuple[int, int]) -> PatchGraph:
+    """Read the graph of one image; see :func:`split_graph`."""
+    return split_graph(graph, name, [picture_size])[0]
 
 
 def split_graph(
@@ -94,13 +116,18 @@ def split_graph(
             f"Expected {name}.pos of shape [{total}, 2] for grid_size {grids} "
             f"(got {list(pos.shape)})"
         )
+    scores = next((_numbers(graph, key, total) for key in SCORES if key in graph), None)
+    distance = _numbers(graph, "distance", edges.size(1)) if "distance" in graph else None
     graphs, first = [], 0
     for (rows, columns), (seen_h, seen_w), (height, width) in zip(
         grids, sizes, picture_sizes, strict=True
     ):
         scale = torch.tensor([width / seen_w, height / seen_h], dtype=torch.float64)
         part = pos[first : first + rows * columns].double() * scale
-        graphs.append(PatchGraph(name, part, (rows, columns), (height, width), edges, first))
+        own = None if scores is None else scores[first : first + rows * columns]
+        graphs.append(
+            PatchGraph(name, part, (rows, columns), (height, width), edges, first, own, distance)
+        )
         first += rows * columns
     return graphs
 
@@ -111,6 +138,15 @@ def _field(graph: Data, key: str, name: str) -> Tensor:
         fields = graph.keys() if isinstance(graph, Data) else type(graph).__name__
         raise ValueError(f"Expected {name} to have the field {key!r} (got {fields})")
     return value.detach().cpu()
+
+
+def _numbers(graph: Data, key: str, count: int) -> Tensor | None:
+    """A field with a finite number for each node or edge; None where it is something else."""
+    values = getattr(graph, key)
+    if not isinstance(values, Tensor) or tuple(values.shape) != (count,):
+        return None
+    values = values.detach().cpu().double()
+    return values if bool(values.isfinite().all()) else None
 
 
 def _image_sizes(graph: Data, name: str, count: int) -> list[list[float]]:

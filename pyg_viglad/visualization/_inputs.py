@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
+from pyg_viglad.transforms import ImageLike, to_image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 __all__ = [
+    "AxesLike",
     "Images",
     "Maps",
     "Numbers",
+    "as_image",
     "as_images",
     "as_maps",
+    "as_mask",
     "as_numbers",
     "as_texts",
+    "check_counts",
+    "check_dimming",
     "format_number",
 ]
 
 Array = NDArray[Any]
-Images = Tensor | Sequence[Tensor]
+# One pair of axes, or an array or (nested) list of them.
+AxesLike: TypeAlias = Union["Axes", Sequence[Any], NDArray[Any]]
+Images = ImageLike | Sequence[ImageLike]
 Maps = Tensor | Sequence[Tensor]
 Numbers = Tensor | Sequence[float]
 
 
 def as_images(images: Images) -> list[Array]:
     """Return every image as a float array ``[H, W, 3]`` in [0, 1]."""
-    single = isinstance(images, Tensor) and images.dim() == 3
-    batch: list[Any] = [images] if single else list(images)
+    batch: list[Any] = list(images) if _several(images) else [images]  # type: ignore[arg-type]
     if not batch:
         raise ValueError("Expected at least one image in images (got none)")
     arrays = []
     for number, image in enumerate(batch):
+        if isinstance(image, str | os.PathLike | Image.Image | np.ndarray):
+            image = to_image(image)
         shape = list(getattr(image, "shape", ()))
         if not isinstance(image, Tensor) or len(shape) != 3 or shape[0] not in (1, 3):
             raise ValueError(
@@ -54,6 +69,20 @@ def as_images(images: Images) -> list[Array]:
     return arrays
 
 
+def as_image(image: ImageLike) -> Array:
+    """Return the one image as a float array ``[H, W, 3]`` in [0, 1]."""
+    arrays = as_images(image)
+    if len(arrays) != 1:
+        raise ValueError(f"Expected one image (got {len(arrays)})")
+    return arrays[0]
+
+
+def _several(images: Images) -> bool:
+    if isinstance(images, Tensor | np.ndarray):
+        return images.ndim == 4
+    return not isinstance(images, str | os.PathLike | Image.Image)
+
+
 def as_maps(maps: Maps, name: str, count: int) -> list[Array]:
     """Return one float array ``[H, W]`` an image; ``[B, 1, H, W]`` is read as ``[B, H, W]``."""
     if len(maps) != count:
@@ -71,6 +100,27 @@ def as_maps(maps: Maps, name: str, count: int) -> list[Array]:
             raise ValueError(f"Expected {name}[{number}] to be finite (got NaN or infinity)")
         arrays.append(values.numpy().copy())
     return arrays
+
+
+def as_mask(mask: Any) -> NDArray[np.bool_] | None:
+    """Return the one mask ``[H, W]``, if there is one."""
+    if mask is None:
+        return None
+    found: NDArray[np.bool_] = as_maps(torch.as_tensor(mask)[None], "mask", 1)[0] > 0.5
+    return found
+
+
+def check_counts(**counts: int | None) -> None:
+    """Refuse numbers below 1."""
+    for name, number in counts.items():
+        if number is not None and number < 1:
+            raise ValueError(f"Expected {name} of at least 1 (got {number})")
+
+
+def check_dimming(dimming: float) -> None:
+    """Refuse what is no share."""
+    if not 0 <= dimming <= 1:
+        raise ValueError(f"Expected dimming in [0, 1] (got {dimming})")
 
 
 def as_numbers(values: Numbers, name: str, count: int) -> list[float]:

@@ -15,8 +15,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from pyg_viglad.visualization._draw import SMALL, Sheet, caption, draw_outline, show_image
+from pyg_viglad.visualization._draw import caption, draw_outline, show_image
 from pyg_viglad.visualization._inputs import format_number
+from pyg_viglad.visualization._sheet import Sheet
 
 __all__ = ["BAR_HEIGHT", "add_bar", "draw_map", "draw_mask", "label_map_bar", "map_scale"]
 
@@ -35,6 +36,7 @@ def draw_map(
     size: tuple[int, int],
     scale: ScalarMappable,
     threshold: float | None,
+    fontsize: float,
 ) -> None:
     """Draw a map over a picture of ``size`` pixels, and what lies above the threshold."""
     show_image(panel, values, size, cmap=scale.cmap, norm=scale.norm)
@@ -42,7 +44,7 @@ def draw_map(
         draw_outline(
             panel, values > threshold, size, color=THRESHOLD_COLOR, cased=False, gid="above"
         )
-    caption(panel, f"max {format_number(float(values.max()), 2)}")
+    caption(panel, f"max {format_number(float(values.max()), 2)}", fontsize)
 
 
 def draw_mask(panel: Axes, mask: NDArray[np.bool_], size: tuple[int, int]) -> None:
@@ -54,37 +56,33 @@ def draw_mask(panel: Axes, mask: NDArray[np.bool_], size: tuple[int, int]) -> No
 
 def add_bar(
     sheet: Sheet, span: tuple[int, int], scale: ScalarMappable, maps: Sequence[NDArray[Any]]
-) -> Colorbar:
-    """Draw a colour bar under the columns from ``span[0]`` to ``span[1]``.
+) -> tuple[Colorbar, float]:
+    """Draw a colour bar under the columns from ``span[0]`` to ``span[1]``, and give its length.
 
     It ends in an arrow where a map goes beyond the scale.
     """
-    left = sheet.left[span[0]]
-    width = sheet.left[span[1]] + sheet.width - left
-    length = min(width, 4.2)
-    axes = sheet.add_axes(left + (width - length) / 2, sheet.below + 0.08, length, 0.11)
     norm = scale.norm
     under = any(m.min() < norm.vmin for m in maps)
     over = any(m.max() > norm.vmax for m in maps)
     extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[under, over]
-    bar: Colorbar = sheet.figure.colorbar(
-        scale, cax=axes, orientation="horizontal", extend=extend, extendfrac=0.04
-    )
-    bar.ax.tick_params(labelsize=SMALL, length=2.5, pad=1.5)
+    bar, length = sheet.add_bar(scale, span, extend=extend, extendfrac=0.04)
+    bar.ax.tick_params(length=2.5, pad=1.5)
     bar.locator = MaxNLocator(nbins=6 if length > 2.5 else 4, steps=[1, 2, 5, 10])
     bar.update_ticks()
-    return bar
+    return bar, length
 
 
 def label_map_bar(
     bar: Colorbar,
+    length: float,
+    fontsize: float,
     limits: tuple[float, float],
     quantiles: tuple[float, float] | None,
     threshold: float | None,
 ) -> None:
     """Say what the values of the bar mean, and mark the threshold."""
     if quantiles is None:
-        bar.set_label("anomaly", fontsize=SMALL)
+        bar.set_label("anomaly", fontsize=fontsize)
     else:
         ticks = {float(t): f"{t:.3g}" for t in bar.get_ticks() if limits[0] <= t <= limits[1]}
         for value, quantile in ((0.0, quantiles[0]), (0.1, quantiles[1])):
@@ -92,13 +90,15 @@ def label_map_bar(
                 near = [t for t in ticks if abs(t - value) < 0.05 * (limits[1] - limits[0])]
                 for tick in near:
                     del ticks[tick]
-                ticks[value] = f"{value:g}\n{100 * quantile:g}%"
+                room = value or length > 1.4  # the two lie close together
+                ticks[value] = f"{value:g}\n{100 * quantile:g}%" if room else f"{value:g}"
+                if value:
+                    bar.ax.axvline(value, color="white", linewidth=1.2, gid="calibration")
         if all(abs(t - limits[1]) > 0.1 * (limits[1] - limits[0]) for t in ticks):
             ticks[limits[1]] = f"{limits[1]:g}"
         bar.set_ticks(list(ticks), labels=list(ticks.values()))
-        wide = bar.ax.get_window_extent().width > 2.8 * bar.ax.figure.dpi
-        space = " " if wide else "\n"
-        bar.set_label(f"calibrated anomaly{space}(%: normal pixels below)", fontsize=SMALL)
+        space = " " if length > 2.8 else "\n"
+        bar.set_label(f"calibrated anomaly{space}(%: normal pixels below)", fontsize=fontsize)
     if threshold is not None and limits[0] <= threshold <= limits[1]:
         bar.ax.add_patch(
             Rectangle((threshold, 0), 0, 1, edgecolor=THRESHOLD_COLOR, linewidth=2, gid="threshold")

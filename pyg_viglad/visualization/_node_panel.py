@@ -13,12 +13,14 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from pyg_viglad.visualization._draw import SMALL, Sheet, casing, show_image
+from pyg_viglad.visualization._draw import casing, show_image
 from pyg_viglad.visualization._graphs import PatchGraph
+from pyg_viglad.visualization._sheet import Sheet
 
 __all__ = ["NODE_COLOR", "add_rank_bar", "dim", "draw_node", "rank_colors"]
 
 NODE_COLOR = "#e3000f"
+LEAST = 2.6  # points: smaller patches are drawn at this size
 
 
 def rank_colors(count: int) -> ScalarMappable:
@@ -47,6 +49,7 @@ def draw_node(
     *,
     dimming: float,
     width_in_points: float,
+    marks: bool = False,
 ) -> None:
     """Draw the picture, the node's patch, its neighbours' patches and the lines to them.
 
@@ -59,6 +62,8 @@ def draw_node(
         colors: The colour of each rank.
         dimming: How far to dim the picture, 0 (not at all) to 1.
         width_in_points: Width of the panel on paper.
+        marks: Mark neighbours with small squares, without numbers, whatever the size of patches: for
+            panels that whole patches would fill.
     """
     height, width = graph.picture_size
     show_image(panel, dim(image, dimming), (height, width))
@@ -68,7 +73,11 @@ def draw_node(
 
     # The size of a patch on paper decides on lines, fills and numbers.
     points = float(patch.min()) * width_in_points / width
-    small = points < 9
+    small = marks or points < 9
+    tiny = marks or points < LEAST
+    least = LEAST * width / width_in_points
+    mark = np.maximum(patch, least)  # seen even where a patch is not
+    half = np.full(2, least) if marks else mark
 
     # The farthest first, so that the nearest lie on top.
     order = np.array(neighbors, dtype=int)[::-1]
@@ -79,13 +88,13 @@ def draw_node(
     }
     center = pos[node]
     segments = [(center, pos[other]) for other in order]
-    corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]) * patch
+    corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]) * half
     squares = [pos[other] + corners for other in order]
     if neighbors:
         # Small squares lie on the ends of the lines, which would hide them; large ones below.
         fills = PolyCollection(squares, alpha=1.0 if small else 0.3, **style)
         fills.set_edgecolor("white" if small else "none")
-        fills.set_linewidth(0.5 if small else 0)
+        fills.set_linewidth((0.25 if tiny else 0.5) if small else 0)
         fills.set_gid("neighbors")
         fills.set_zorder(3.5 if small else 2)
         panel.add_collection(fills, autolim=False)
@@ -95,31 +104,36 @@ def draw_node(
             borders.set_zorder(2.1)
             panel.add_collection(borders, autolim=False)
         under = LineCollection(
-            segments, colors="white", linewidths=2.2 if small else 2.6, alpha=0.75
+            segments,
+            colors="white",
+            linewidths=(1.3 if tiny else 2.2) if small else 2.6,
+            alpha=0.75,
         )
         under.set_gid("edges-casing")
         under.set_zorder(2.2)
         panel.add_collection(under, autolim=False)
-        lines = LineCollection(segments, linewidths=1.0 if small else 1.3, **style)
+        lines = LineCollection(
+            segments, linewidths=(0.6 if tiny else 1.0) if small else 1.3, **style
+        )
         lines.set_gid("edges")
         lines.set_zorder(2.3)
         panel.add_collection(lines, autolim=False)
 
     square = Rectangle(
-        (float(center[0] - patch[0] / 2), float(center[1] - patch[1] / 2)),
-        float(patch[0]),
-        float(patch[1]),
+        (float(center[0] - mark[0] / 2), float(center[1] - mark[1] / 2)),
+        float(mark[0]),
+        float(mark[1]),
         fill=False,
         edgecolor=NODE_COLOR,
-        linewidth=1.4 if small else 2.2,
+        linewidth=(1.0 if tiny else 1.4) if small else 2.2,
         joinstyle="miter",
         zorder=4,
         clip_on=False,  # at the border of the image half of the line would be missing
         gid="node",
     )
-    square.set_path_effects(casing(3.0 if small else 4.0))
+    square.set_path_effects(casing((1.8 if tiny else 3.0) if small else 4.0))
     panel.add_patch(square)
-    if points >= 10:
+    if points >= 10 and not marks:
         _write_ranks(panel, pos[order[::-1]], ranks, colors, points)
 
 
@@ -149,15 +163,16 @@ def _write_ranks(
         )
 
 
-def add_rank_bar(sheet: Sheet, colors: ScalarMappable, count: int) -> None:
-    """Draw the colour bar that all panels share, nearest at the top."""
-    height = min(2.6, sheet.below - sheet.top)
-    middle = (sheet.top + sheet.below - height) / 2
-    axes = sheet.add_axes(sheet.right + 0.16, middle, 0.14, height)
-    step = -(-count // 15)
-    ticks = [rank for rank in range(1, count + 1) if rank == 1 or rank % step == 0]
-    bar = sheet.figure.colorbar(colors, cax=axes, ticks=ticks)
-    axes.invert_yaxis()
-    axes.minorticks_off()
-    axes.tick_params(labelsize=SMALL, length=0)
-    bar.set_label("rank of neighbour (1 = nearest)", fontsize=8.5)
+def add_rank_bar(
+    sheet: Sheet, colors: ScalarMappable, count: int, span: tuple[int, int] | None = None
+) -> None:
+    """Draw the colour bar that all panels share, nearest at the top (or left, under a span)."""
+    bar, length = sheet.add_bar(colors, span)
+    step = max(-(-count // 15), -(-count // max(1, int(length / 0.15))))
+    bar.set_ticks([rank for rank in range(1, count + 1) if rank == 1 or rank % step == 0])
+    if span is None:
+        bar.ax.invert_yaxis()
+    bar.ax.minorticks_off()
+    bar.ax.tick_params(length=0)
+    words = "rank of neighbour (1 = nearest)" if length > 1.9 else "rank"
+    bar.set_label(words, fontsize=(sheet.font + sheet.small) / 2)

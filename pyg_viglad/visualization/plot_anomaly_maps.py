@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyg_viglad.visualization._inputs import (
+    AxesLike,
     Images,
     Maps,
     Numbers,
@@ -35,6 +36,8 @@ def plot_anomaly_maps(
     node_maps: Maps | None = None,
     node_limits: tuple[float, float] = (0.0, 6.0),
     panel_size: float | None = None,
+    width: float | None = None,
+    ax: AxesLike | None = None,
 ) -> Figure:
     r"""Draw images, true anomalies and anomaly maps side by side (Figure 3).
 
@@ -48,22 +51,27 @@ def plot_anomaly_maps(
     the colour of its end (arrows on the colour bar); the largest value stands under each map.
 
     Args:
-        images: Images ``[B, 3, H, W]`` (or one ``[3, H, W]``, or a list of them), in [0, 1].
+        images: Images ``[B, 3, H, W]`` in [0, 1], one image, or a list of images of any sizes; see
+            :func:`~pyg_viglad.transforms.to_image` for what else an image may be.
         maps: Maps by name, each ``[B, h, w]`` at any resolution, covering the whole image, such as
             ``{"local": ..., "global": ..., "combined": ...}``.
-        masks: True anomalies ``[B, h, w]``: a column of their own, outlined over the image.
+        masks: True anomalies ``[B, h, w]``: a column of their own, outlined over image and maps.
         scores: The anomaly score of each image, written beside its title.
         titles: A title for each image.
         limits: Smallest and largest value of the scale of all ``maps``. Default: (0, 0.5) for
             calibrated maps, otherwise the range of all the maps together.
         threshold: Outline the part of each map above this value, and mark it on the colour bar.
         quantiles: The quantiles of the validation maps that stand for 0 and 0.1, written on the
-            colour bar; ``None`` for maps that are not calibrated.
+            colour bar, a stroke at 0.1; ``None`` for maps that are not calibrated.
         node_maps: Scores of the nodes ``[B, h, w]`` in standard deviations: a last column with a
             scale of its own.
         node_limits: Smallest and largest value of the scale of ``node_maps``; default (0, 6).
         panel_size: Width of the panel of a square image in inches; default 1.9, less
             where many columns have to fit into a notebook.
+        width: Width of the whole figure in inches in place of ``panel_size``, such as 3.5 for one
+            column of a journal or 7.2 for two; text shrinks with the panels, to 6 points.
+        ax: Axes to draw into, ``[images, columns]`` (flat for one image), in place of a new
+            figure; the colour bars take their room from them.
 
     Returns:
         The figure; the panels are its first axes, row by row.
@@ -105,20 +113,22 @@ def plot_anomaly_maps(
         if len(pair) != 2 or not pair[0] < pair[1]:
             raise ValueError(f"Expected {name} in ascending order (got {pair})")
 
-    from pyg_viglad.visualization import _draw, _map_panel
+    from pyg_viglad.visualization import _draw, _map_panel, _sheet
 
     before = ["image"] if truths is None else ["image", "truth"]
     heads = [name if "map" in name.lower() else f"{name} map" for name in columns]
     after = [] if nodes is None else ["node scores"]
-    sheet = _draw.make_sheet(
+    sheet = _sheet.make_sheet(
         sizes,
         len(before + heads + after),
         panel_size=panel_size,
         largest=1.9,
         row_labels=labels,
         column_titles=before + heads + after,
-        captions=True,
+        captions=1,
         bottom=_map_panel.BAR_HEIGHT,
+        width=width,
+        ax=ax,
     )
     scale = _map_panel.map_scale(limits, "magma")
     node_scale = _map_panel.map_scale(node_limits, "viridis")
@@ -127,17 +137,21 @@ def plot_anomaly_maps(
         if truths is not None:
             truth = truths[i] > 0.5
             _draw.draw_outline(row[0], truth, sizes[i])
+            for panel in row[2:]:
+                _draw.draw_outline(panel, truth, sizes[i], cased=False)
             _map_panel.draw_mask(row[1], truth, sizes[i])
         for panel, column in zip(row[len(before) :], columns.values(), strict=False):
-            _map_panel.draw_map(panel, column[i], sizes[i], scale, threshold)
+            _map_panel.draw_map(panel, column[i], sizes[i], scale, threshold, sheet.small)
         if nodes is not None:
-            _map_panel.draw_map(row[-1], nodes[i], sizes[i], node_scale, None)
+            _map_panel.draw_map(row[-1], nodes[i], sizes[i], node_scale, None, sheet.small)
     every = [m for column in columns.values() for m in column]
-    span = (len(before), len(before) + len(heads) - 1)
-    bar = _map_panel.add_bar(sheet, span, scale, every)
-    _map_panel.label_map_bar(bar, limits, quantiles, threshold)
+    last = len(before) + len(heads) - 1
+    narrow = not sheet.borrowed and sheet.left[last] + sheet.width - sheet.left[len(before)] < 1.8
+    span = (0 if narrow else len(before), last)  # the bar under all columns where maps are narrow
+    bar, length = _map_panel.add_bar(sheet, span, scale, every)
+    _map_panel.label_map_bar(bar, length, sheet.small, limits, quantiles, threshold)
     if nodes is not None:
         last = len(before + heads)
-        bar = _map_panel.add_bar(sheet, (last, last), node_scale, nodes)
-        bar.set_label("standard deviations", fontsize=_draw.SMALL)
+        bar, _ = _map_panel.add_bar(sheet, (last, last), node_scale, nodes)
+        bar.set_label("standard deviations", fontsize=sheet.small)
     return sheet.figure

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_viglad.visualization._graphs import PatchGraph, split_graph
 from pyg_viglad.visualization._inputs import (
+    AxesLike,
     Images,
     Maps,
     Numbers,
@@ -18,23 +18,27 @@ from pyg_viglad.visualization._inputs import (
     as_maps,
     as_numbers,
     as_texts,
+    check_counts,
+    check_dimming,
     format_number,
 )
+from pyg_viglad.visualization._places import Nodes, as_places, peak_of_map, peak_of_scores
+from pyg_viglad.visualization.select_graphs import select_graphs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["plot_node_graphs"]
 
-XY = tuple[float, float]
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def plot_node_graphs(
     images: Images,
     graphs: Mapping[str, Data],
-    nodes: Tensor | Sequence[int] | Sequence[XY] | None = None,
+    nodes: Nodes | None = None,
     *,
+    blocks: Sequence[str] | None = None,
     anomaly_maps: Maps | None = None,
     num_neighbors: int | None = None,
     titles: Sequence[str] | None = None,
@@ -43,6 +47,8 @@ def plot_node_graphs(
     masks: Maps | None = None,
     dimming: float = 0.7,
     panel_size: float | None = None,
+    width: float | None = None,
+    ax: AxesLike | None = None,
 ) -> Figure:
     r"""Draw the most anomalous patch of each image and its neighbours in each graph (Figure 5).
 
@@ -57,16 +63,23 @@ def plot_node_graphs(
     with the grid of the first column says how many neighbours of the first one it has kept: a
     normal image's decoder graph should resemble its input graph, an anomalous one's should not.
 
+    What :func:`~pyg_viglad.visualization.record_graphs` gives can be drawn as it is.
+
     Args:
-        images: Images ``[B, 3, H, W]`` (or one ``[3, H, W]``, or a list of them), in [0, 1].
+        images: Images ``[B, 3, H, W]`` in [0, 1], one image, or a list of images of any sizes; see
+            :func:`~pyg_viglad.transforms.to_image` for what else an image may be.
         graphs: The columns, in order, such as ``{"input": ..., "encoder": ..., "decoder": ...}``:
             each a ``Data`` or ``Batch`` over all images with ``pos`` (patch centres in pixels of
             the image that the graph saw), ``edge_index`` (row 0 neighbour, row 1 centre, nearest
             first), ``grid_size`` ``[B, 2]`` (rows, columns) and ``img_size`` ``[B, 2]`` (height
             and width of the image that the graph saw; default: those of its field ``img``).
         nodes: For each image the position (x, y) in pixels of ``images``, as ``[B, 2]``, or the
-            number of a node in the grid of the first graph, as ``[B]``. Default: where
-            ``anomaly_maps`` is largest.
+            number of a node in the grid of the first graph, as ``[B]``; of one image, also one
+            position or number alone. Default: where ``anomaly_maps`` is largest, or without it the
+            node of the first graph whose recorded ``gaussian_score`` (else ``combined_score``) is.
+        blocks: The names of the graphs to draw, such as ``["input", "encoder.5", "decoder"]``.
+            Default: all, but of the graphs of every block those that
+            :func:`~pyg_viglad.visualization.select_graphs` picks.
         anomaly_maps: Anomaly maps ``[B, h, w]`` of the whole images at any resolution; only read
             where ``nodes`` is ``None``.
         num_neighbors: Draw only so many neighbours, the nearest; default all.
@@ -77,12 +90,16 @@ def plot_node_graphs(
         dimming: How far to dim the images, from 0 (not at all) to 1; default 0.7.
         panel_size: Width of the panel of a square image in inches; default 2.5, less
             where many columns have to fit into a notebook.
+        width: Width of the whole figure in inches in place of ``panel_size``, such as 3.5 for one
+            column of a journal or 7.2 for two; text shrinks with the panels, to 6 points.
+        ax: Axes to draw into, ``[images, graphs]`` (flat for one image or graph), in place of a
+            new figure; the colour bar takes its room from them.
 
     Returns:
         The figure; the panels are its first axes, row by row.
 
     Raises:
-        ValueError: If lengths do not match, a graph lacks a field, a node does not exist or a
+        ValueError: If lengths do not match, a graph is missing or lacks a field, a node does not exist or a
             position lies outside its image.
 
     Example:
@@ -101,26 +118,30 @@ def plot_node_graphs(
         raise ValueError(
             f"Expected graphs to map names to graphs, at least one (got {type(graphs).__name__})"
         )
-    if num_neighbors is not None and num_neighbors < 1:
-        raise ValueError(f"Expected num_neighbors of at least 1 (got {num_neighbors})")
-    if not 0 <= dimming <= 1:
-        raise ValueError(f"Expected dimming in [0, 1] (got {dimming})")
+    check_counts(num_neighbors=num_neighbors)
+    check_dimming(dimming)
+    graphs = _chosen(graphs, blocks)
     columns = [split_graph(g, f"graphs[{name!r}]", sizes) for name, g in graphs.items()]
     labels = _row_labels(titles, scores, node_scores, count)
     truths = None if masks is None else as_maps(masks, "masks", count)
     if nodes is not None:
-        places = _places(nodes, columns[0])
+        places = as_places(nodes, columns[0])
     elif anomaly_maps is not None:
         maps = as_maps(anomaly_maps, "anomaly_maps", count)
-        places = [_peak(torch.from_numpy(m), size) for m, size in zip(maps, sizes, strict=True)]
+        places = [
+            peak_of_map(torch.from_numpy(m), size) for m, size in zip(maps, sizes, strict=True)
+        ]
     else:
-        raise ValueError("Expected nodes or anomaly_maps (got neither)")
+        peaks = peak_of_scores(columns[0])
+        if peaks is None:
+            raise ValueError("Expected nodes or anomaly_maps (got neither)")
+        places = peaks
     chosen = [[column[i].node_at(places[i]) for i in range(count)] for column in columns]
     neighbors = [
         [graph.neighbors(node)[:num_neighbors] for graph, node in zip(column, row, strict=True)]
         for column, row in zip(columns, chosen, strict=True)
     ]
-    captions = [
+    kept = [
         [
             _kept(columns[0][i], neighbors[0][i], columns[j][i], neighbors[j][i]) if j else ""
             for j in range(len(columns))
@@ -128,10 +149,10 @@ def plot_node_graphs(
         for i in range(count)
     ]
 
-    from pyg_viglad.visualization import _draw, _node_panel
+    from pyg_viglad.visualization import _draw, _node_panel, _sheet
 
     most = max((len(n) for column in neighbors for n in column), default=0)
-    sheet = _draw.make_sheet(
+    sheet = _sheet.make_sheet(
         sizes,
         len(columns),
         panel_size=panel_size,
@@ -141,8 +162,10 @@ def plot_node_graphs(
             _column_title(name, column, nodes_)
             for name, column, nodes_ in zip(graphs, columns, chosen, strict=True)
         ],
-        captions=any(text for row in captions for text in row),
-        right=0.75 if most else 0.0,
+        captions=int(any(text for row in kept for text in row)),
+        right=(0.75 if width is None else 0.58) if most else 0.0,
+        width=width,
+        ax=ax,
     )
     colors = _node_panel.rank_colors(max(most, 1))
     for i, row in enumerate(sheet.panels):
@@ -155,57 +178,35 @@ def plot_node_graphs(
                 neighbors[j][i],
                 colors,
                 dimming=dimming,
-                width_in_points=72 * sheet.width,
+                width_in_points=sheet.points(panel, sizes[i]),
             )
             if truths is not None:
                 _draw.draw_outline(panel, truths[i] > 0.5, sizes[i])
-            if captions[i][j]:
-                _draw.caption(panel, captions[i][j])
+            if kept[i][j]:
+                narrow = sheet.points(panel, sizes[i]) < 90
+                words = "kept" if narrow else "neighbours kept"
+                _draw.caption(panel, f"{kept[i][j]} {words}", sheet.small)
     if most:
         _node_panel.add_rank_bar(sheet, colors, most)
     return sheet.figure
 
 
-def _places(nodes: Tensor | Sequence[int] | Sequence[XY], graphs: Sequence[PatchGraph]) -> list[XY]:
-    """Positions in pixels of the pictures, from positions or node numbers of the first graph."""
-    values = torch.as_tensor(nodes).detach().cpu()
-    if tuple(values.shape) == (len(graphs), 2):
-        for number, ((x, y), graph) in enumerate(zip(values.tolist(), graphs, strict=True)):
-            height, width = graph.picture_size
-            if not (0 <= x <= width and 0 <= y <= height):
-                raise ValueError(
-                    f"Expected nodes[{number}] inside the image of {width} x {height} pixels "
-                    f"(got x={x:g}, y={y:g})"
-                )
-        return [(float(x), float(y)) for x, y in values.tolist()]
-    if tuple(values.shape) != (len(graphs),) or values.is_floating_point():
-        raise ValueError(
-            f"Expected nodes to be positions [{len(graphs)}, 2] or node numbers [{len(graphs)}] "
-            f"(got {values.dtype} {list(values.shape)})"
-        )
-    places = []
-    for number, (node, graph) in enumerate(zip(values.tolist(), graphs, strict=True)):
-        if not 0 <= node < graph.pos.size(0):
-            raise ValueError(
-                f"Expected nodes[{number}] to be a node of {graph.name}, "
-                f"0 to {graph.pos.size(0) - 1} (got {node})"
-            )
-        x, y = graph.pos[node].tolist()
-        places.append((float(x), float(y)))
-    return places
-
-
-def _peak(values: Tensor, size: tuple[int, int]) -> XY:
-    """The centre of a map's largest cell, in pixels of the picture."""
-    height, width = size
-    row, column = divmod(int(values.argmax()), values.size(1))
-    return (column + 0.5) * width / values.size(1), (row + 0.5) * height / values.size(0)
-
-
 def _kept(first: PatchGraph, before: Sequence[int], graph: PatchGraph, after: Sequence[int]) -> str:
     if graph.grid_size != first.grid_size or not before:
         return ""
-    return f"{len(set(before) & set(after))} of {len(before)} neighbours kept"
+    return f"{len(set(before) & set(after))} of {len(before)}"
+
+
+def _chosen(graphs: Mapping[str, Data], blocks: Sequence[str] | None) -> Mapping[str, Data]:
+    """The graphs to draw, under the names to write."""
+    if blocks is None:
+        recorded = {"input", "encoder", "encoder.0", "decoder"} <= set(graphs)
+        return select_graphs(graphs) if recorded else graphs
+    missing = [name for name in blocks if name not in graphs]
+    if isinstance(blocks, str) or not blocks or missing:
+        got = repr(missing[0]) if missing and not isinstance(blocks, str) else repr(blocks)
+        raise ValueError(f"Expected blocks to name graphs, of {list(graphs)} (got {got})")
+    return {name: graphs[name] for name in blocks}
 
 
 def _column_title(name: str, graphs: Sequence[PatchGraph], nodes: Sequence[int]) -> str:
@@ -216,8 +217,13 @@ def _column_title(name: str, graphs: Sequence[PatchGraph], nodes: Sequence[int])
     degrees = sorted({graph.degree(node) for graph, node in pairs})
     k = f"{degrees[0]}" if len(degrees) == 1 else f"{degrees[0]} to {degrees[-1]}"
     loops = any(graph.degree(node) > len(graph.neighbors(node)) for graph, node in pairs)
+    part, _, number = name.partition(".")
+    if number.isdigit():
+        name = f"{part} block {int(number) + 1}"  # counted from 1, as in the figures' text
     heading = name if "graph" in name.lower() else f"{name} graph"
-    return f"{heading}\n{grid}, k = {k}{' incl. itself' if loops else ''}"
+    # Spaces that do not break: a long title is broken between its parts.
+    facts = f"{grid}, k = {k}".replace(" ", NO_BREAK).replace(f",{NO_BREAK}", ", ")
+    return f"{heading}\n{facts}" + (f" incl.{NO_BREAK}itself" if loops else "")
 
 
 def _row_labels(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyg_viglad.visualization._inputs import Numbers, as_numbers, format_number
+from pyg_viglad.visualization._inputs import AxesLike, Numbers, as_numbers, format_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +26,8 @@ def plot_score_histogram(
     threshold: float | None = None,
     *,
     bins: int = 40,
+    width: float = 6.4,
+    ax: AxesLike | None = None,
 ) -> Figure:
     r"""Draw the distribution of the scores of each kind of image, above one another.
 
@@ -37,6 +39,8 @@ def plot_score_histogram(
         kinds: The kind of each image, such as ``"good"``, ``"logical"`` or ``"structural"``.
         threshold: The score above which an image counts as anomalous, drawn as a line.
         bins: Number of bins, the same ones for all kinds; default 40.
+        width: Width of the figure in inches; default 6.4. One column of a journal has 3.5.
+        ax: Axes to draw into, in place of a new figure.
 
     Returns:
         The figure, with one pair of axes.
@@ -60,10 +64,10 @@ def plot_score_histogram(
     colors = [COLORS[k] if k in COLORS else next(others) for k in order]
     edges = np.histogram_bin_edges(values, bins)
 
-    from pyg_viglad.visualization._draw import FONT, SMALL, NotebookFigure
+    from pyg_viglad.visualization._draw import FONT, SMALL
+    from pyg_viglad.visualization._sheet import make_chart
 
-    figure = NotebookFigure(figsize=(6.4, 0.9 + 0.75 * len(order)), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = make_chart(ax, 1, width, 0.9 + 0.75 * len(order))
     for row, (kind, color) in enumerate(zip(order, colors, strict=True)):
         own = values[np.array([str(k) == kind for k in kinds])]
         heights = np.histogram(own, edges)[0]
@@ -104,9 +108,12 @@ def plot_score_histogram(
             fontsize=FONT,
         )
     middles = [row + 0.2 for row in range(len(order))]
-    axes.set_yticks(middles, [f"{k}\n({counts[k]})" for k in reversed(order)])
+    font = FONT if width > 5 else SMALL
+    labels = [f"{k}\n({counts[k]})" for k in reversed(order)]
+    axes.set_yticks(middles, labels, fontsize=font)
+    axes.tick_params(axis="x", labelsize=font)
     axes.set_ylim(-0.3, len(order) - 0.15)
-    axes.set_xlabel("anomaly score")
+    axes.set_xlabel("anomaly score", fontsize=font)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return figure

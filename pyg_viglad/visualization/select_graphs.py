@@ -45,5 +45,5 @@ def select_graphs(graphs: Mapping[str, Batch]) -> dict[str, Batch]:
 
 def _chooses(graph: Batch) -> bool:
     """Whether nodes have fewer neighbours than there are nodes."""
-    nodes = graph.num_nodes // graph.num_graphs
+    nodes = int(graph.grid_size.reshape(-1, 2)[0].prod())
     return bool(graph.num_edges // graph.num_nodes < nodes)

@@ -1,0 +1,184 @@
+"""A node's neighbours in the graphs of all blocks, on one strip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch_geometric.data import Data
+
+from pyg_viglad.transforms import ImageLike
+from pyg_viglad.visualization._graphs import PatchGraph, one_graph
+from pyg_viglad.visualization._inputs import (
+    AxesLike,
+    as_image,
+    as_mask,
+    check_counts,
+    check_dimming,
+)
+from pyg_viglad.visualization._places import XY, as_places, peak_of_scores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_block_strip"]
+
+LEAST = 0.44  # inches: a smaller panel shows nothing
+
+
+def plot_block_strip(
+    image: ImageLike,
+    graphs: Mapping[str, Data],
+    node: int | XY | None = None,
+    *,
+    num_neighbors: int | None = None,
+    mask: Any = None,
+    dimming: float = 0.7,
+    width: float = 7.2,
+    ax: AxesLike | None = None,
+) -> Figure:
+    r"""Draw the neighbours of one patch in the graph of every block, encoder above decoder.
+
+    Each panel shows the patch (red) that contains the same position and its neighbours there, by rank,
+    as :func:`~pyg_viglad.visualization.plot_node_graphs` does larger; under it stands the number of
+    the block, from 1, and the grid where it changes. ``"out"`` is the graph among the features that
+    leave encoder or decoder. Where a row has no room for all blocks, they are wrapped.
+
+    Args:
+        image: The image, ``[3, H, W]`` in [0, 1]; see :func:`~pyg_viglad.transforms.to_image`.
+        graphs: The graphs of one image by name, as :func:`~pyg_viglad.visualization.record_graphs`
+            gives them: ``"encoder.0"``, ``"encoder.1"``, ..., ``"encoder"``, ``"decoder.0"``, ...
+            Names that begin alike share a row. ``"input"``, the graph of the first block, is
+            not drawn where that block is.
+        node: The position (x, y) in pixels of the image, or a number of a node in the grid of the first
+            graph. Default: the node of the first graph with the largest recorded
+            ``gaussian_score`` (else ``combined_score``).
+        num_neighbors: Draw only so many neighbours, the nearest; default all.
+        mask: True anomaly ``[h, w]``, outlined.
+        dimming: How far to dim the image, from 0 (not at all) to 1; default 0.7.
+        width: Width of the figure in inches; default 7.2, the two columns of a journal's page. 3.5
+            is one column.
+        ax: As many axes as graphs are drawn, in an array or list of any shape and in the graphs' order,
+            in place of a new figure.
+
+    Returns:
+        The figure; the panels are its first axes.
+
+    Raises:
+        ValueError: If there is no graph, a graph lacks a field or is of several images, or the node
+            does not exist.
+
+    Example:
+        >>> import torch
+        >>> from pyg_viglad import ViGAutoEncoder
+        >>> from pyg_viglad.visualization import record_graphs
+        >>> image = torch.rand(3, 64, 64)
+        >>> graphs = record_graphs(ViGAutoEncoder(image_size=64, k=4), image)
+        >>> figure = plot_block_strip(image, graphs, node=(20.0, 30.0))
+        >>> len(figure.axes)  # 12 blocks and what leaves them, twice, and the colour bar
+        27
+    """
+    picture = as_image(image)
+    size = (int(picture.shape[0]), int(picture.shape[1]))
+    if not isinstance(graphs, Mapping) or not graphs:
+        raise ValueError(
+            f"Expected graphs to map names to graphs, at least one (got {type(graphs).__name__})"
+        )
+    check_counts(num_neighbors=num_neighbors)
+    check_dimming(dimming)
+    truth = as_mask(mask)
+    groups = _groups(graphs)
+    read = {
+        name: one_graph(graphs[name], f"graphs[{name!r}]", size)
+        for names in groups.values()
+        for name in names
+    }
+    first = one_graph(next(iter(graphs.values())), f"graphs[{next(iter(graphs))!r}]", size)
+    places = peak_of_scores([first]) if node is None else as_places(node, [first])
+    if places is None:
+        raise ValueError("Expected node, or graphs with recorded scores (got neither)")
+
+    from pyg_viglad.visualization import _draw, _node_panel, _sheet
+
+    if ax is None:
+        most = max(len(names) for names in groups.values())
+        lines = math.ceil(most / max(1, int((width - 0.25) / LEAST)))
+        columns = math.ceil(most / lines)
+        rows = [
+            (group, names[start : start + columns])
+            for group, names in groups.items()
+            for start in range(0, len(names), columns)
+        ]
+        sheet = _sheet.make_sheet(
+            [size] * len(rows),
+            columns,
+            panel_size=None,
+            largest=1.0,
+            row_labels=[group for group, _ in rows],
+            column_titles=[""] * columns,
+            captions=1,
+            bottom=0.42,
+            width=width,
+        )
+    else:
+        rows = [("", list(read))]
+        columns = len(read)
+        sheet = _sheet.borrow_axes(ax, 1, columns, any_shape=True)
+    chosen = {name: graph.node_at(places[0]) for name, graph in read.items()}
+    neighbors = {n: graph.neighbors(chosen[n])[:num_neighbors] for n, graph in read.items()}
+    ranks = max(len(found) for found in neighbors.values())
+    colors = _node_panel.rank_colors(max(ranks, 1))
+    captions = _captions(read, ax is not None)
+    for (_, names), panels in zip(rows, sheet.panels, strict=True):
+        for panel in panels[len(names) :]:
+            panel.remove()
+        for name, panel in zip(names, panels, strict=False):
+            _node_panel.draw_node(
+                panel,
+                picture,
+                read[name],
+                chosen[name],
+                neighbors[name],
+                colors,
+                dimming=dimming,
+                width_in_points=sheet.points(panel, size),
+                marks=True,
+            )
+            panel.set_axis_off()
+            if truth is not None:
+                _draw.draw_outline(panel, truth, size, cased=False)
+            _draw.caption(panel, captions[name], sheet.small)
+    if ranks:
+        _node_panel.add_rank_bar(sheet, colors, ranks, (0, columns - 1))
+    return sheet.figure
+
+
+def _groups(graphs: Mapping[str, Data]) -> dict[str, list[str]]:
+    """Names of the graphs by the rows that they share."""
+    groups: dict[str, list[str]] = {}
+    for name in graphs:
+        if name == "input" and "encoder.0" in graphs:
+            continue
+        groups.setdefault(name.partition(".")[0], []).append(name)
+    if all(len(names) == 1 for names in groups.values()):  # no blocks: one row of them all
+        return {"": [name for names in groups.values() for name in names]}
+    return groups
+
+
+def _captions(graphs: Mapping[str, PatchGraph], whole: bool) -> dict[str, str]:
+    """The number of each block, and the grid where it is another than before."""
+    captions = {}
+    grid = part = None
+    for name, graph in graphs.items():
+        before = grid, part
+        part, _, number = name.partition(".")
+        block = str(int(number) + 1) if number.isdigit() else number
+        if whole:
+            block = f"{part} {block}".strip()
+        elif not block:
+            block = "out" if part in ("encoder", "decoder") else part
+        grid = graph.grid_size
+        new = before != (grid, part)
+        captions[name] = f"{block}: {grid[0]}\N{MULTIPLICATION SIGN}{grid[1]}" if new else block
+    return captions

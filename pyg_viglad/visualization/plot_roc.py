@@ -1,0 +1,197 @@
+"""ROC curves of good images against each kind of anomalous ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyg_viglad.visualization._inputs import AxesLike, Numbers, as_numbers
+from pyg_viglad.visualization.plot_score_histogram import COLORS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_roc"]
+
+POOLED = "pooled"
+STYLES = ("-", "--", "-.", ":")
+MODELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
+
+def plot_roc(
+    scores: Numbers | Mapping[str, Numbers],
+    kinds: Sequence[str],
+    threshold: float | Mapping[str, float] | None = None,
+    *,
+    curves: Sequence[str] | None = None,
+    width: float | None = None,
+    ax: AxesLike | None = None,
+) -> Figure:
+    r"""Draw the ROC curves of good images against each kind of anomalous ones, and against all.
+
+    For every threshold :math:`t`, the share of anomalous images with a score above it (true positives)
+    over that of good ones (false positives); the area under it is the AUROC in the legend. One
+    score has all its curves in one panel; of several scores or models, each kind has a panel with a
+    curve for each.
+
+    Args:
+        scores: Anomaly scores ``[B]``, higher for more anomalous; or several by name.
+        kinds: The kind of each image: ``"good"``, and others such as ``"logical"`` and
+            ``"structural"``.
+        threshold: The score above which an image counts as anomalous, or one by the name of each
+            score: its point on the curves is marked. With several scores, by name.
+        curves: Kinds to draw, ``"pooled"`` for all anomalous images; default every kind in ``kinds``,
+            and pooled where there are several.
+        width: Width of the figure in inches. Default: 3.5, one column of a journal, or for several
+            panels as much as needed, at most 7.2, two columns.
+        ax: Axes to draw into, in place of a new figure: one, or for several scores as many as curves.
+
+    Returns:
+        The figure; the panels are its first axes.
+
+    Raises:
+        ValueError: If there are not as many kinds as scores, no good or no anomalous image, or a name
+            is unknown.
+
+    Example:
+        >>> kinds = ["good", "good", "logical", "structural"]
+        >>> figure = plot_roc([0.1, 0.4, 0.3, 0.9], kinds, threshold=0.35)
+        >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()][:2]
+        ['logical: 50.0', 'structural: 100.0']
+    """
+    several = isinstance(scores, Mapping)
+    named: Mapping[str, Any] = scores if isinstance(scores, Mapping) else {"scores": scores}
+    labels = np.array([str(kind) for kind in kinds])
+    if isinstance(kinds, str) or not named or not (labels == "good").any():
+        raise ValueError(f"Expected scores, and kinds with at least one 'good' (got {kinds!r})")
+    values = {
+        name: np.array(as_numbers(s, f"scores[{name!r}]" if several else "scores", len(labels)))
+        for name, s in named.items()
+    }
+    wanted = _curves(labels, curves)
+    points = _points(threshold, list(values), several)
+
+    from sklearn.metrics import auc, roc_curve
+
+    from pyg_viglad.visualization._draw import SMALL
+    from pyg_viglad.visualization._sheet import make_chart
+
+    columns = len(wanted) if several else 1
+    side = min(3.5, 7.2 / columns) if width is None else width / columns
+    figure, panels = make_chart(ax, columns, side * columns, min(side, 3.5), sharey=True)
+    for number, kind in enumerate(wanted):
+        axes = panels[number if several else 0]
+        own = labels != "good" if kind == POOLED else labels == kind
+        use = own | (labels == "good")
+        for place, (name, numbers) in enumerate(values.items()):
+            rate, found, _ = roc_curve(own[use], numbers[use], drop_intermediate=False)
+            color = MODELS[place % len(MODELS)] if several else _color(kind, number)
+            axes.plot(
+                rate,
+                found,
+                color=color,
+                linestyle=STYLES[(place if several else number) % len(STYLES)],
+                linewidth=1.4,
+                label=f"{name if several else kind}: {100 * auc(rate, found):.1f}",
+                zorder=3,
+                clip_on=False,
+                gid=f"{name}-{kind}" if several else kind,
+            )
+            if points[name] is not None:
+                false = float((numbers[labels == "good"] > points[name]).mean())
+                true = float((numbers[own] > points[name]).mean())
+                axes.plot(
+                    [false],
+                    [true],
+                    marker="o",
+                    markersize=5,
+                    markerfacecolor=color,
+                    markeredgecolor="black",
+                    markeredgewidth=0.8,
+                    linestyle="none",
+                    zorder=4,
+                    clip_on=False,
+                    gid=f"threshold-{name}-{kind}" if several else f"threshold-{kind}",
+                )
+    for number, axes in enumerate(panels):
+        _finish(axes, SMALL, first=number == 0)
+        if several:
+            axes.set_title(f"good against {_words(wanted[number])}", fontsize=SMALL + 0.5, pad=4)
+        if any(point is not None for point in points.values()):
+            label = "at the threshold"
+            if not several:
+                false = float((values["scores"][labels == "good"] > points["scores"]).mean())
+                label = f"threshold: {100 * false:.1f}% false positives"
+            axes.plot(
+                [],
+                [],
+                marker="o",
+                markersize=5,
+                linestyle="none",
+                color="white",
+                markeredgecolor="black",
+                label=label,
+            )
+        legend = axes.legend(
+            loc="lower right",
+            title="AUROC (%)",
+            title_fontsize=SMALL,
+            fontsize=SMALL,
+            framealpha=0.9,
+            edgecolor="none",
+            borderpad=0.2,
+            handlelength=2.2,
+            labelspacing=0.3,
+        )
+        legend.set_zorder(2.5)
+    return figure
+
+
+def _curves(labels: np.ndarray, curves: Sequence[str] | None) -> list[str]:
+    there = sorted(set(labels.tolist()) - {"good"}, key=lambda k: (k not in COLORS, k))
+    if not there:
+        raise ValueError("Expected kinds with at least one anomalous image (got only 'good')")
+    if curves is None:
+        return [*there, POOLED] if len(there) > 1 else there
+    unknown = [kind for kind in curves if kind not in (*there, POOLED)]
+    if isinstance(curves, str) or not curves or unknown:
+        raise ValueError(f"Expected curves of {[*there, POOLED]} (got {curves!r})")
+    return list(curves)
+
+
+def _points(
+    threshold: float | Mapping[str, float] | None, names: list[str], several: bool
+) -> dict[str, float | None]:
+    """The threshold of each score, where there is one."""
+    if isinstance(threshold, Mapping):
+        unknown = [name for name in threshold if name not in names]
+        if unknown or not several:
+            raise ValueError(f"Expected threshold by names of scores (got {list(threshold)})")
+        return {name: threshold.get(name) for name in names}
+    if threshold is not None and several:
+        raise ValueError(f"Expected a threshold by name for several scores (got {threshold})")
+    return dict.fromkeys(names, threshold)
+
+
+def _color(kind: str, number: int) -> str:
+    return "black" if kind == POOLED else COLORS.get(kind, MODELS[(number + 2) % len(MODELS)])
+
+
+def _words(kind: str) -> str:
+    return "all anomalous" if kind == POOLED else kind
+
+
+def _finish(axes: Any, size: float, *, first: bool) -> None:
+    axes.plot([0, 1], [0, 1], color="#9aa0aa", linewidth=0.8, zorder=1, gid="chance")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_xlabel("share of good images flagged", fontsize=size)
+    if first:
+        axes.set_ylabel("share of anomalous images flagged", fontsize=size)
+    ticks = [0, 0.25, 0.5, 0.75, 1]
+    axes.set_xticks(ticks, ["0", "0.25", "0.5", "0.75", "1"])
+    axes.set_yticks(ticks, ["0", "0.25", "0.5", "0.75", "1"])
+    axes.tick_params(labelsize=size, length=2.5)
+    axes.grid(color="#e3e5e9", linewidth=0.5, zorder=0)
+    axes.spines[["top", "right"]].set_visible(False)
