@@ -97,7 +97,7 @@ def label_map_bar(
         if all(abs(t - limits[1]) > 0.1 * (limits[1] - limits[0]) for t in ticks):
             ticks[limits[1]] = f"{limits[1]:g}"
         bar.set_ticks(list(ticks), labels=list(ticks.values()))
-        space = " " if length > 2.8 else "\n"
+        space = " " if length > 2.4 else "\n"
         bar.set_label(f"calibrated anomaly{space}(%: normal pixels below)", fontsize=fontsize)
     if threshold is not None and limits[0] <= threshold <= limits[1]:
         bar.ax.add_patch(

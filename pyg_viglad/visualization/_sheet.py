@@ -94,7 +94,7 @@ class Sheet:
         else:
             left = self.left[first]
             room = self.left[last] + self.width - left
-            length = min(room, 4.2)
+            length = min(room - 0.1, 4.2)  # the numbers at its ends are wider
             place = left + (room - length) / 2
             where = {
                 "cax": self.add_axes(place, self.below + 0.08, length, 0.11),
@@ -211,14 +211,18 @@ def borrow_axes(ax: AxesLike, rows: int, columns: int, any_shape: bool = False) 
 
 
 def make_chart(
-    ax: AxesLike | None, columns: int, width: float, height: float, **kwargs: Any
+    ax: AxesLike | None, count: int, width: float, height: float, columns: int = 1, **kwargs: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Give axes for charts side by side: a new figure's, or the user's."""
+    """Give axes for charts in rows of so many: a new figure's, or the user's."""
     if ax is not None:
-        sheet = borrow_axes(ax, 1, columns)
+        sheet = borrow_axes(ax, 1, count)
         return sheet.figure, sheet.panels[0]
     figure = NotebookFigure(figsize=(width, height), dpi=100, layout="constrained")
-    return figure, list(figure.subplots(1, columns, squeeze=False, **kwargs)[0])
+    rows = -(-count // columns)
+    grid = figure.subplots(rows, columns, squeeze=False, **kwargs)
+    for spare in grid.flat[count:]:
+        spare.remove()
+    return figure, list(grid.flat[:count])
 
 
 def wrap(text: str, length: float, font: float = FONT) -> str:

@@ -76,15 +76,16 @@ def plot_ablation(
     from matplotlib import patheffects as pe
 
     from pyg_viglad.visualization._draw import SMALL
-    from pyg_viglad.visualization._sheet import make_chart, wrap
+    from pyg_viglad.visualization._sheet import make_chart
 
-    if ax is None:
-        names = [wrap(name, (width - 0.6) / len(table), SMALL) for name in table]
-        lines = max(name.count("\n") for name in names)
-        height = height or 2.3 + 0.13 * lines
-    figure, (axes,) = make_chart(ax, 1, width, height or 0)
+    lines, upright = _labels(list(table), (width - 0.6) / len(table), SMALL)
+    height = height or 2.3 + max(0.013 * SMALL * text.count("\n") for text in lines)
+    if not upright:
+        height += 0.007 * SMALL * max(len(text) for text in table)
+    figure, (axes,) = make_chart(ax, 1, width, height)
     inches = axes.get_window_extent().width / figure.dpi
-    labels = [wrap(name, inches / len(table), SMALL) for name in table] if ax is not None else names
+    if ax is not None:
+        lines, upright = _labels(list(table), inches / len(table), SMALL)
     room = 72 * inches * bar / (len(table) + 0.1)  # points for a bar
     size = min(SMALL, max(5.5, room / 2.3))
     turned = room < 2.3 * size  # points that "81.1" takes
@@ -136,7 +137,7 @@ def plot_ablation(
             )
             text.set_path_effects([pe.withStroke(linewidth=1.5, foreground="white")])
     axes.axhline(floor, color="black", linewidth=0.8, zorder=3, gid="baseline")
-    axes.set_xticks(range(len(table)), labels, fontsize=SMALL)
+    axes.set_xticks(range(len(table)), lines, fontsize=SMALL, rotation=0 if upright else 90)
     axes.set_xlim(-0.55, len(table) - 0.45)
     lower = floor if lowest >= floor else 10 * math.floor(lowest / 10)
     # Values stand above bars of 100 per cent; the axis itself ends at 100.
@@ -165,6 +166,16 @@ def plot_ablation(
             borderpad=0.1,
         )
     return figure
+
+
+def _labels(names: list[str], room: float, font: float) -> tuple[list[str], bool]:
+    """Break names to so many inches, or leave them whole to be turned where that is too little."""
+    from pyg_viglad.visualization._sheet import wrap
+
+    lines = [wrap(name, room, font) for name in names]
+    longest = max(len(line) for text in lines for line in text.split("\n"))
+    upright = longest * 0.0085 * font <= room
+    return (lines, True) if upright else (names, False)
 
 
 def _table(

@@ -152,6 +152,7 @@ def plot_anomaly_maps(
     _map_panel.label_map_bar(bar, length, sheet.small, limits, quantiles, threshold)
     if nodes is not None:
         last = len(before + heads)
-        bar, _ = _map_panel.add_bar(sheet, (last, last), node_scale, nodes)
-        bar.set_label("standard deviations", fontsize=sheet.small)
+        bar, length = _map_panel.add_bar(sheet, (last, last), node_scale, nodes)
+        words = "standard deviations" if length > 0.9 else "standard\ndeviations"
+        bar.set_label(words, fontsize=sheet.small)
     return sheet.figure

@@ -107,6 +107,8 @@ def plot_graph(
 
     single = overlay or old is None
     kinds = split_edges(new, old, 1, None)
+    width = (3.5 if single else 7.2) if width is None else width
+    narrow = not single and width < 5.5
     sheet = _sheet.make_sheet(
         [size],
         1 if single else len(kinds),
@@ -114,10 +116,10 @@ def plot_graph(
         largest=3.0,
         row_labels=["" if single else title or ""],
         column_titles=[title or ""] if single else [_count(kind) for kind in kinds],
-        captions=1,
+        captions=2 if narrow else 1,
         right=0.7 if old is None else 0.0,
         bottom=0.25 if single and old is not None else 0.0,
-        width=(3.5 if single else 7.2) if width is None else width,
+        width=width,
         ax=ax,
     )
     panels = sheet.panels[0]
@@ -142,7 +144,8 @@ def plot_graph(
         if single:
             _edge_panel.add_legend(sheet, {kind.name: _count(kind) for kind in kinds})
     for number, panel in enumerate(panels):
-        _draw.caption(panel, _drawn(kinds if single else [kinds[number]], step), sheet.small)
+        text = _drawn(kinds if single else [kinds[number]], step)
+        _draw.caption(panel, text.replace(" (", "\n(") if narrow else text, sheet.small)
     return sheet.figure
 
 
@@ -155,10 +158,11 @@ def _count(kind: Edges) -> str:
 def _drawn(kinds: list[Edges], step: int) -> str:
     drawn = sum(int(kind.drawn.sum()) for kind in kinds)
     total = sum(kind.links.size(1) for kind in kinds)
+    if total == 0:
+        return "no edges"
     if drawn == total:
         return f"all {total:,} edges"
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(
-        step % 10 if step % 100 not in (11, 12, 13) else 0, "th"
-    )
+    tens = step % 100 in (11, 12, 13)
+    ending = "th" if tens else {1: "st", 2: "nd", 3: "rd"}.get(step % 10, "th")
     where = f" (every {step}{ending} patch)" if step > 1 else ""
     return f"{drawn:,} of {total:,} edges{where}"

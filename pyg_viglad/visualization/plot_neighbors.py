@@ -15,7 +15,6 @@ from pyg_viglad.visualization._inputs import (
     AxesLike,
     as_image,
     as_mask,
-    as_texts,
     check_counts,
     check_dimming,
 )
@@ -88,7 +87,9 @@ def plot_neighbors(
         raise ValueError(f"Expected nodes that differ (got {chosen})")
     check_counts(num_neighbors=num_neighbors)
     check_dimming(dimming)
-    names = as_texts(labels, "labels", count) if labels else [f"node {n}" for n in chosen]
+    if labels is not None and (isinstance(labels, str) or len(labels) != count):
+        raise ValueError(f"Expected labels for {count} nodes (got {labels!r})")
+    names = [f"node {n}" for n in chosen] if labels is None else [str(label) for label in labels]
     truth = as_mask(mask)
     neighbors = [whole.neighbors(node)[:num_neighbors] for node in chosen]
 
@@ -116,8 +117,7 @@ def plot_neighbors(
     _wedge_panel.draw_nodes(panel, whole, chosen, neighbors, colors, sheet.points(panel, size))
     most = max(len(found) for found in neighbors)
     if most:
-        _draw.caption(
-            panel, f"larger is nearer, ranks 1 to {most}; shared neighbours divided", sheet.small
-        )
+        more = "; shared neighbours divided" if sheet.points(panel, size) > 200 else ""
+        _draw.caption(panel, f"larger is nearer, ranks 1 to {most}{more}", sheet.small)
     _edge_panel.legend_below(sheet, _wedge_panel.handles(names, colors), columns)
     return sheet.figure

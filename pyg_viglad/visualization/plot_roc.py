@@ -78,9 +78,12 @@ def plot_roc(
     from pyg_viglad.visualization._draw import SMALL
     from pyg_viglad.visualization._sheet import make_chart
 
-    columns = len(wanted) if several else 1
-    side = min(3.5, 7.2 / columns) if width is None else width / columns
-    figure, panels = make_chart(ax, columns, side * columns, min(side, 3.5), sharey=True)
+    count = len(wanted) if several else 1
+    width = min(3.5 * count, 7.2) if width is None else width
+    columns = max(1, min(count, int(width / 2.2)))  # narrower panels have no room for a legend
+    side = min(width / columns, 3.5 if count == 1 else 2.6)
+    height = side * -(-count // columns)
+    figure, panels = make_chart(ax, count, width, height, columns, sharey=columns > 1)
     for number, kind in enumerate(wanted):
         axes = panels[number if several else 0]
         own = labels != "good" if kind == POOLED else labels == kind
@@ -116,7 +119,7 @@ def plot_roc(
                     gid=f"threshold-{name}-{kind}" if several else f"threshold-{kind}",
                 )
     for number, axes in enumerate(panels):
-        _finish(axes, SMALL, first=number == 0)
+        _finish(axes, SMALL, first=number % columns == 0)
         if several:
             axes.set_title(f"good against {_words(wanted[number])}", fontsize=SMALL + 0.5, pad=4)
         if any(point is not None for point in points.values()):

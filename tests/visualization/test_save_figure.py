@@ -1,0 +1,87 @@
+import re
+import zlib
+
+import matplotlib as mpl
+import pytest
+import torch
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from pyg_viglad.visualization import plot_graph, plot_score_histogram, save_figure
+from tests.visualization.helpers import graph
+
+
+@pytest.fixture
+def figure():
+    return plot_score_histogram([0.1, 0.3, 4.0], ["good", "good", "logical"], 1.0)
+
+
+def font_types(data):
+    return set(re.findall(rb"/Subtype /(Type3|TrueType|Type0|CIDFontType2|Type1)", data))
+
+
+def test_png_and_pdf_at_the_figure_s_size(figure, tmp_path):
+    files = save_figure(figure, tmp_path / "scores.v2", dpi=200)
+    assert [file.name for file in files] == ["scores.v2.png", "scores.v2.pdf"]
+    width, height = figure.get_size_inches()
+    assert imread(files[0]).shape[:2] == (int(height * 200), int(width * 200))
+    box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", files[1].read_bytes())
+    assert float(box[1]) == pytest.approx(72 * width)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["scores.v2.pdf", "scores.v2.png"]
+
+
+def test_fonts_are_truetype_and_settings_stay(figure, tmp_path):
+    before = dict(mpl.rcParams)
+    (file,) = save_figure(figure, tmp_path / "a.pdf")
+    types = font_types(file.read_bytes())
+    assert b"Type3" not in types
+    assert b"CIDFontType2" in types  # Type 42 in matplotlib's words
+    assert b"/FontFile2" in file.read_bytes()
+    assert dict(mpl.rcParams) == before
+    figure.savefig(tmp_path / "b.pdf")
+    assert b"Type3" not in font_types((tmp_path / "b.pdf").read_bytes())
+    plain = Figure()
+    plain.text(0.5, 0.5, "text")
+    plain.savefig(tmp_path / "c.pdf")
+    assert b"Type3" in font_types((tmp_path / "c.pdf").read_bytes())  # what the test is able to see
+    (file,) = save_figure(plain, tmp_path / "d.pdf")
+    assert b"Type3" not in font_types(file.read_bytes())
+
+
+def test_lines_stay_lines_in_pdf(tmp_path):
+    figure = plot_graph(torch.rand(3, 32, 48), graph(1, (4, 6), (32, 48), k=4), every=1)
+    (file,) = save_figure(figure, tmp_path / "a.pdf")
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", file.read_bytes(), re.DOTALL)
+    content = b"".join(_inflate(stream) for stream in streams)
+    assert len(re.findall(rb"[\d.]+ [\d.]+ l\b", content)) >= 72
+
+
+def _inflate(stream):
+    try:
+        return zlib.decompress(stream)
+    except zlib.error:
+        return b""
+
+
+def test_the_same_figure_gives_the_same_file(figure, tmp_path):
+    first, second = (save_figure(figure, tmp_path / name)[1] for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_failure_leaves_the_old_file(figure, tmp_path, monkeypatch):
+    (file,) = save_figure(figure, tmp_path / "a.png")
+    before = file.read_bytes()
+    monkeypatch.setattr(type(figure), "savefig", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_figure(figure, tmp_path / "a.png")
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_errors(figure, tmp_path):
+    with pytest.raises(ValueError, match=r"Expected formats of .*pdf.* \(got \['bmp3'\]\)"):
+        save_figure(figure, tmp_path / "a", formats=["bmp3"])
+    with pytest.raises(ValueError, match=r"got 'png'"):
+        save_figure(figure, tmp_path / "a", formats="png")
+    with pytest.raises(FileNotFoundError, match="none"):
+        save_figure(figure, tmp_path / "none" / "a")
