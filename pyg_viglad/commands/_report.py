@@ -137,7 +137,7 @@ def examples_of(dataset: Any, prediction: Prediction, number: int = 1) -> list[i
 
 def write_pictures(folder: Path, model: ViGLAD, dataset: Any, prediction: Prediction) -> None:
     """Draw Figure 5 and Figure 3 for one image of each defect, and the scores of all."""
-    from pyg_viglad.visualization import plot_score_histogram
+    from pyg_viglad.visualization import plot_roc, plot_score_histogram
 
     chosen = examples_of(dataset, prediction)
     items = [dataset[place] for place in chosen]
@@ -145,12 +145,11 @@ def write_pictures(folder: Path, model: ViGLAD, dataset: Any, prediction: Predic
     masks = torch.cat([item.mask for item in items]) if "mask" in items[0] else None
     titles = [item.defect or item.kind for item in items]
     draw(folder, model, images, prediction, chosen, titles, masks)
-    histogram = plot_score_histogram(
-        prediction.score,
-        list(dataset.kinds),
-        threshold=float(model.scorer.threshold.value),
-    )
+    kinds, threshold = list(dataset.kinds), float(model.scorer.threshold.value)
+    histogram = plot_score_histogram(prediction.score, kinds, threshold=threshold)
     histogram.savefig(folder / "scores.png", dpi=110)
+    if 1 < len(set(kinds)) and "good" in kinds:
+        plot_roc(prediction.score, kinds, threshold).savefig(folder / "roc.png", dpi=110)
 
 
 def draw(
