@@ -1,0 +1,94 @@
+// What the figures show of the selected patch.
+
+const DASHES = {kept: "solid", new: "6 3", inside: "solid", "": "solid"}
+
+function number(value, digits) {
+  if (!Number.isFinite(value)) return "–"
+  const text = value.toFixed(digits)
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−")
+}
+
+function where({row, column}) {
+  return `row ${row + 1}, column ${column + 1}`
+}
+
+function boxOf(graph, node) {
+  return {...place(graph, node), width: graph.width, height: graph.height, node}
+}
+
+function tipOf(graph, box, {scores, scales}, lines) {
+  const found = Object.entries(scores[graph.scores])
+  const values = found.map(([key, array]) => `${scales[key].name} ${number(array[box.node], 2)}`)
+  return [...lines, where(box), ...values].join("\n")
+}
+
+// All about one graph at a position: what its panel draws and its table lists.
+function look(graph, input, x, y, payload) {
+  const node = nodeAt(graph, x, y)
+  const centre = boxOf(graph, node)
+  const change = graph === input ? null : compare(input, graph, x, y)
+  const neighbors = neighborsOf(graph, node).map((neighbor, index) => {
+    const box = boxOf(graph, neighbor.node)
+    const status = change === null ? "" : change.status[index]
+    const lines = [`neighbour ${neighbor.rank}${status && `, ${status}`}`, `distance ${number(neighbor.distance, 3)}`]
+    return {
+      ...box, ...neighbor, status, x0: centre.x, y0: centre.y,
+      pixels: Math.hypot(box.x - centre.x, box.y - centre.y),
+      color: payload.ranks[neighbor.rank - 1], dash: DASHES[status], tip: tipOf(graph, box, payload, lines),
+    }
+  })
+  const pointing = pointingAt(graph, node).map(({node: other, rank, distance}) => {
+    const box = boxOf(graph, other)
+    const lines = [`lists the selected patch`, `as its neighbour ${rank}`, `distance ${number(distance, 3)}`]
+    return {...box, rank, distance, x0: centre.x, y0: centre.y, tip: tipOf(graph, box, payload, lines)}
+  })
+  const lost = (change?.lostCells ?? []).map((cell) => {
+    const box = boxOf(change.grid, cell)
+    return {...box, tip: `lost: neighbour in the input graph\n${where(box)}`}
+  })
+  return {graph, node, centre, neighbors, pointing, lost, change}
+}
+
+function fill(source, rows) {
+  const names = Object.keys(source.data)
+  source.data = Object.fromEntries(names.map((name) => [name, rows.map((row) => row[name])]))
+}
+
+function draw(sources, view, shown) {
+  fill(sources.node, [view.centre])
+  if (!sources.neighbors) return
+  fill(sources.neighbors, [...view.neighbors].reverse())  // the nearest lie on top
+  fill(sources.pointing, shown.pointing ? view.pointing : [])
+  fill(sources.lost, shown.lost ? view.lost : [])
+}
+
+// Ranks beside their patches, the nearest first, where they do not cover each other.
+function label(plot, source, view) {
+  const {x_range: xs, y_range: ys, inner_width: across, inner_height: down} = plot
+  const [perX, perY] = [(xs.end - xs.start) / across, (ys.start - ys.end) / down]
+  if (!(perX > 0 && perY > 0)) return
+  const [half, reach] = [8.5, Math.min(view.graph.width / perX, view.graph.height / perY) / 2]
+  const taken = [{x: view.centre.x, y: view.centre.y, half: Math.max(reach - half + 3, 2)}]
+  const rows = []
+  for (const {x, y, rank, color} of view.neighbors) {
+    const steps = reach > 9 ? [0] : [reach + half - 1]
+    const offsets = steps.flatMap((d) => (d ? [[d, -d], [-d, -d], [d, d], [-d, d], [0, -d - 4], [d + 4, 0], [0, d + 4], [-d - 4, 0]] : [[0, 0]]))
+    for (const [dx, dy] of offsets) {
+      const spot = {x: x + dx * perX, y: y + dy * perY, half}
+      const free = taken.every((other) =>
+        Math.max(Math.abs(other.x - spot.x) / perX, Math.abs(other.y - spot.y) / perY) >= other.half + half - 1)
+      const inside = spot.x - half * perX >= Math.min(xs.start, xs.end) && spot.x + half * perX <= xs.end
+        && spot.y - half * perY >= ys.end && spot.y + half * perY <= ys.start
+      if (!free || !inside) continue
+      taken.push(spot)
+      rows.push({...spot, text: String(rank), color, ink: inkOn(color)})
+      break
+    }
+  }
+  fill(source, rows)
+}
+
+function inkOn(color) {
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16))
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 127 ? "black" : "white"
+}
