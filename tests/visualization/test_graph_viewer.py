@@ -62,7 +62,7 @@ def page_payload(page):
                 yield from find(item)
 
     (args,) = find(json.loads(html.unescape(text)))
-    return dict((key, decode(value)) for key, value in args["entries"])["payload"]
+    return decode(dict(args["entries"])["payload"])
 
 
 def test_the_page_holds_the_recorded_graphs(image, graphs):
