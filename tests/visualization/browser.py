@@ -49,11 +49,12 @@ def errors(browser):
 
 
 def requests(browser):
-    """Addresses asked for since the last call, but for the file itself and what it contains."""
+    """Addresses asked for since the last call, but for files, what they contain and the browser's own."""
     entries = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]
     sent = [e for e in entries if e["method"] == "Network.requestWillBeSent"]
     addresses = [e["params"]["request"]["url"] for e in sent]
-    return [a for a in addresses if not a.startswith(("file:", "data:", "blob:", "about:"))]
+    own = ("file:", "data:", "blob:", "about:", "chrome:")
+    return [address for address in addresses if not address.startswith(own)]
 
 
 def pixels(browser, selector):

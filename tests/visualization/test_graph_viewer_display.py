@@ -13,6 +13,7 @@ from tests.visualization.viewer_page import (
     WIDTH,
     click,
     find,
+    scroll,
     wait_until_ready,
 )
 
@@ -78,6 +79,11 @@ def test_zooming_keeps_pixels_square_and_panels_together(page):
     assert upper <= 10 <= lower
     find(page, "#whole").click()
     assert page.execute_script(ranges)[3] == [0, WIDTH, 0, HEIGHT]
+    for steps in (-480, 120):  # the wheel: closer, then a little back
+        scroll(page, "encoder", 80, 50, steps)
+    left, right, upper, lower = page.execute_script(ranges)[0]
+    assert right - left < 0.9 * WIDTH
+    assert (right - left) / (lower - upper) == pytest.approx(WIDTH / HEIGHT, rel=1e-3)
 
 
 def test_titles_are_text(page):

@@ -25,16 +25,30 @@ def find(page, selector):
     return page.find_element("css selector", selector)
 
 
+def over(page, panel, x, y):
+    """The box of a panel, and where a position of the image lies in it, from its middle."""
+    plot = find(page, f"[data-root-id='{root(page, panel)}']").find_element("xpath", "..")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+    box = plot.size
+    return plot, round((x / WIDTH - 0.5) * box["width"]), round((y / HEIGHT - 0.5) * box["height"])
+
+
 def click(page, panel, x, y, press=True):
     """Move the mouse to a position of the image in a panel, and click there."""
     from selenium.webdriver import ActionChains
 
-    plot = find(page, f"[data-root-id='{root(page, panel)}']").find_element("xpath", "..")
-    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
-    box = plot.size
-    right, down = (x / WIDTH - 0.5) * box["width"], (y / HEIGHT - 0.5) * box["height"]
-    chain = ActionChains(page).move_to_element_with_offset(plot, round(right), round(down))
+    chain = ActionChains(page).move_to_element_with_offset(*over(page, panel, x, y))
     (chain.click() if press else chain).perform()
+
+
+def scroll(page, panel, x, y, steps):
+    """Turn the wheel over a position of the image in a panel, as shown whole."""
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+    origin = ScrollOrigin.from_element(*over(page, panel, x, y))
+    ActionChains(page).scroll_from_origin(origin, 0, steps).perform()
+    page.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 100))")
 
 
 def root(page, panel):
