@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from bokeh.models import (
     ColumnDataSource,
-    HoverTool,
     ImageURL,
     LinearColorMapper,
     PanTool,
@@ -31,11 +30,11 @@ __all__ = ["INK", "Figures", "heat_palette", "make_figures"]
 
 PANELS = ("image", "input", "encoder", "decoder")
 BOX = ("x", "y", "width", "height", "node")
-LINE = (*BOX, "x0", "y0", "tip", "rank", "distance")
+LINE = (*BOX, "x0", "y0", "rank", "distance")
 COLUMNS = {  # of the sources of a panel; the script fills them
     "node": BOX,
     "neighbors": (*LINE, "color", "dash", "status"),
-    "lost": (*BOX, "tip"),
+    "lost": BOX,
     "pointing": LINE,
     "labels": ("x", "y", "text", "color", "ink"),
 }
@@ -142,7 +141,7 @@ def _add_graph(plot: Any, graph: bool) -> dict[str, ColumnDataSource]:
     if graph:
         pointing, lost, near = made["pointing"], made["lost"], made["neighbors"]
         plot.add_glyph(pointing, Segment(**line, line_color=INK, line_width=0.8, line_alpha=0.3))
-        squares = plot.add_glyph(
+        plot.add_glyph(
             near,
             Rect(**box, fill_color="color", fill_alpha=0.35, line_color="color", line_width=1.5),
         )
@@ -151,7 +150,7 @@ def _add_graph(plot: Any, graph: bool) -> dict[str, ColumnDataSource]:
             near, Segment(**line, line_color="color", line_width=1.6, line_dash={"field": "dash"})
         )
         plot.add_glyph(lost, Rect(**box, fill_color=None, line_color="white", line_width=2.6))
-        losses = plot.add_glyph(
+        plot.add_glyph(
             lost,
             Rect(**box, fill_color=None, line_color=INK, line_width=1.2, line_dash=[2, 2]),
         )
@@ -162,9 +161,7 @@ def _add_graph(plot: Any, graph: bool) -> dict[str, ColumnDataSource]:
             plot.add_glyph(lost, cross)
         ring: dict[str, Any] = {"marker": "circle", "size": 7, "fill_color": None}
         plot.add_glyph(pointing, Scatter(x="x", y="y", **ring, line_color="white", line_width=3.2))
-        rings = plot.add_glyph(
-            pointing, Scatter(x="x", y="y", **ring, line_color=INK, line_width=1.4)
-        )
+        plot.add_glyph(pointing, Scatter(x="x", y="y", **ring, line_color=INK, line_width=1.4))
     plot.add_glyph(made["node"], Rect(**box, fill_color=None, line_color="white", line_width=4.5))
     plot.add_glyph(
         made["node"], Rect(**box, fill_color=None, line_color=NODE_COLOR, line_width=2.4)
@@ -187,9 +184,5 @@ def _add_graph(plot: Any, graph: bool) -> dict[str, ColumnDataSource]:
                 text_font_size="10px",
                 text_font_style="bold",
             ),
-        )
-        tip = "<div style='font-size:12px;white-space:pre'>@tip{safe}</div>"
-        plot.add_tools(
-            HoverTool(renderers=[squares, losses, rings], tooltips=tip, attachment="right")
         )
     return made

@@ -50,12 +50,16 @@ def start_position(
         if best is None:
             return width / 2, height / 2
         node = int(best.argmax())
-    if isinstance(node, int):
+    if np.ndim(node) == 0:
+        node = int(node)  # type: ignore[arg-type]
         if not 0 <= node < rows * columns:
             raise ValueError(f"Expected node from 0 to {rows * columns - 1} (got {node})")
         row, column = divmod(node, columns)
         return (column + 0.5) * width / columns, (row + 0.5) * height / rows
-    x, y = (float(n) for n in node)
+    values = [float(n) for n in node]  # type: ignore[union-attr]
+    if len(values) != 2:
+        raise ValueError(f"Expected node as a number or a position (x, y) (got {node})")
+    x, y = values
     if not (0 <= x <= width and 0 <= y <= height):
         raise ValueError(
             f"Expected node inside the image of {width} x {height} pixels (got x={x:g}, y={y:g})"

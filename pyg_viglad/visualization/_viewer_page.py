@@ -59,11 +59,10 @@ def make_page(
     document = Document()
     document.js_on_event("document_ready", callback)
     for plot in made.plots.values():
-        plot.js_on_event("tap", callback)
-        plot.js_on_event("doubletap", callback)
-        plot.js_on_event("mousemove", callback)
-        plot.js_on_change("inner_width", callback)
-        plot.js_on_change("inner_height", callback)
+        for event in ("tap", "doubletap", "mousemove", "mouseleave"):
+            plot.js_on_event(event, callback)
+        for side in ("inner_width", "inner_height"):
+            plot.js_on_change(side, callback)
     for end in ("start", "end"):
         made.plots["image"].x_range.js_on_change(end, callback)
     for plot in made.plots.values():  # last: a document looks through all models at every change

@@ -12,7 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_viglad.models import Prediction, ViGAutoEncoder, ViGLAD
@@ -117,7 +119,7 @@ class GraphViewer:
         )
         self._mask = None
         if mask is not None:
-            values = torch.as_tensor(mask)
+            values = mask if isinstance(mask, Tensor) else torch.as_tensor(np.array(mask))
             self._mask = as_maps([values], "mask", 1)[0] > 0.5
         self._title = "Node graphs of an image" if title is None else str(title)
         self._verdict = verdict(prediction, number, score_threshold)

@@ -120,7 +120,8 @@ def test_starts_at_the_most_anomalous_patch_and_the_selected_graphs(model, image
 
 
 def test_start_at_a_node_or_a_position(image, graphs):
-    for node, expected in ((25, graphs["input"].pos[25].tolist()), ((80.0, 3.5), [80.0, 3.5])):
+    pos = graphs["input"].pos[25].tolist()
+    for node, expected in ((np.int64(25), pos), (torch.tensor([80, 3.5]), [80.0, 3.5])):
         start = page_payload(GraphViewer(image, graphs, node=node).to_html())["start"]
         assert [start["x"], start["y"]] == pytest.approx(expected)
 
@@ -195,6 +196,8 @@ def test_errors(image, graphs, tmp_path):
         GraphViewer(image, graphs, node=10**6)
     with pytest.raises(ValueError, match="Expected node inside the image of 84 x 60 pixels"):
         GraphViewer(image, graphs, node=(85.0, 3.0))
+    with pytest.raises(ValueError, match="Expected node as a number or a position"):
+        GraphViewer(image, graphs, node=(85.0, 3.0, 1.0))
     with pytest.raises(ValueError, match="Expected mask"):
         GraphViewer(image, graphs, mask=torch.zeros(2, 2, 2))
     moved = graphs["input"].clone()

@@ -151,6 +151,26 @@ def test_following_the_pointer_until_a_click(page):
     assert state(page)["x"] == pytest.approx(40, abs=0.4)
 
 
+def test_the_pointer_tells_of_the_patch_below_it(page, viewer_graphs):
+    graph = viewer_graphs["decoder"]
+    # The patch that most others list: some of them are not among its own neighbours.
+    node = int(graph.edge_index[0].bincount().argmax())
+    click(page, "decoder", *graph.pos[node].tolist())
+    near = page.execute_script(READ, "decoder-neighbors")
+    i = near["rank"].index(2)
+    click(page, "decoder", near["x"][i], near["y"][i], press=False)
+    text = find(page, "#hint").text
+    assert f"Neighbour 2 of the selected patch, {near['status'][i]}" in text
+    assert f"Distance {near['distance'][i]:.3f}" in text
+    assert f"local {graph.local_score[near['node'][i]]:.2f}" in text
+    listing = graph.edge_index[1][graph.edge_index[0] == node].tolist()
+    assert ("Lists the selected patch" in text) == (near["node"][i] in listing)
+    only = next(other for other in listing if other not in [*near["node"], node])
+    click(page, "decoder", *graph.pos[only].tolist(), press=False)
+    rank = neighbors_of(graph.edge_index, only).tolist().index(node) + 1
+    assert f"Lists the selected patch as neighbour {rank}\n" in find(page, "#hint").text
+
+
 def test_a_row_of_the_table_leads_to_its_patch(page, viewer_graphs):
     row = find(page, "#input-details tbody tr:nth-child(3)")
     node = int(row.get_attribute("data-node"))

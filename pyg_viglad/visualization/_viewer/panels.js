@@ -16,12 +16,6 @@ function boxOf(graph, node) {
   return {...place(graph, node), width: graph.width, height: graph.height, node}
 }
 
-function tipOf(graph, box, {scores, scales}, lines) {
-  const found = Object.entries(scores[graph.scores])
-  const values = found.map(([key, array]) => `${scales[key].name} ${number(array[box.node], 2)}`)
-  return [...lines, where(box), ...values].join("\n")
-}
-
 // All about one graph at a position: what its panel draws and its table lists.
 function look(graph, input, x, y, payload) {
   const node = nodeAt(graph, x, y)
@@ -30,23 +24,31 @@ function look(graph, input, x, y, payload) {
   const neighbors = neighborsOf(graph, node).map((neighbor, index) => {
     const box = boxOf(graph, neighbor.node)
     const status = change === null ? "" : change.status[index]
-    const lines = [`neighbour ${neighbor.rank}${status && `, ${status}`}`, `distance ${number(neighbor.distance, 3)}`]
     return {
       ...box, ...neighbor, status, x0: centre.x, y0: centre.y,
       pixels: Math.hypot(box.x - centre.x, box.y - centre.y),
-      color: payload.ranks[neighbor.rank - 1], dash: DASHES[status], tip: tipOf(graph, box, payload, lines),
+      color: payload.ranks[neighbor.rank - 1], dash: DASHES[status],
     }
   })
-  const pointing = pointingAt(graph, node).map(({node: other, rank, distance}) => {
-    const box = boxOf(graph, other)
-    const lines = [`lists the selected patch`, `as its neighbour ${rank}`, `distance ${number(distance, 3)}`]
-    return {...box, rank, distance, x0: centre.x, y0: centre.y, tip: tipOf(graph, box, payload, lines)}
-  })
-  const lost = (change?.lostCells ?? []).map((cell) => {
-    const box = boxOf(change.grid, cell)
-    return {...box, tip: `lost: neighbour in the input graph\n${where(box)}`}
-  })
+  const pointing = pointingAt(graph, node).map((other) => ({...other, ...boxOf(graph, other.node), x0: centre.x, y0: centre.y}))
+  const lost = (change?.lostCells ?? []).map((cell) => boxOf(change.grid, cell))
   return {graph, node, centre, neighbors, pointing, lost, change}
+}
+
+// What there is to say of the patch under the pointer.
+function hintOf(view, x, y, {scores, scales}) {
+  const {graph} = view
+  const node = nodeAt(graph, x, y)
+  const lines = [node === view.node ? `Selected patch, ${where(view.centre)}` : `Patch ${where(place(graph, node))}`]
+  const neighbor = view.neighbors.find((other) => other.node === node)
+  const pointing = view.pointing.find((other) => other.node === node)
+  if (neighbor) lines.push(`Neighbour ${neighbor.rank} of the selected patch${neighbor.status && `, ${neighbor.status}`}`)
+  if (pointing) lines.push(`Lists the selected patch as neighbour ${pointing.rank}`)
+  if (view.change?.lostCells.includes(nodeAt(view.change.grid, x, y))) lines.push("Neighbour in the input graph, lost in this one")
+  if (neighbor ?? pointing) lines.push(`Distance ${number((neighbor ?? pointing).distance, 3)}`)
+  const found = Object.entries(scores[graph.scores])
+  lines.push(...found.map(([key, values]) => `${scales[key].name}${scales[key].unit} ${number(values[node], 2)}`))
+  return lines.join("\n")
 }
 
 function fill(source, rows) {

@@ -86,6 +86,16 @@ function makeViewer({payload, plots, sources, heats, outlines}) {
     move(...steps[event.key])
   }
 
+  function hint({x, y, sx, sy}, panel) {
+    const box = find("#hint")
+    const plot = find(`[data-panel=${panel}]`).getBoundingClientRect()
+    box.textContent = hintOf(views[panel] ?? views.input, x, y, payload)
+    box.hidden = !(x >= 0 && x <= payload.width && y >= 0 && y <= payload.height)
+    const right = plot.x + sx + 16, lower = plot.y + sy + 16
+    box.style.left = `${Math.max(right + box.offsetWidth > innerWidth ? right - box.offsetWidth - 32 : right, 0)}px`
+    box.style.top = `${Math.max(lower + box.offsetHeight > innerHeight ? lower - box.offsetHeight - 32 : lower, 0)}px`
+  }
+
   function onEvent(event) {
     const panel = Object.keys(plots).find((name) => plots[name] === event.origin)
     if (event.event_name === "tap") {
@@ -93,7 +103,9 @@ function makeViewer({payload, plots, sources, heats, outlines}) {
       choose(event.x, event.y, panel)
     } else if (event.event_name === "mousemove") {
       if (shown("follow")) choose(event.x, event.y, panel)
-    } else if (event.event_name === "doubletap") zoom(0)
+      hint(event, panel)
+    } else if (event.event_name === "mouseleave") find("#hint").hidden = true
+    else if (event.event_name === "doubletap") zoom(0)
     else later()
   }
 
