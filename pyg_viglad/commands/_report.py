@@ -148,7 +148,7 @@ def write_pictures(folder: Path, model: ViGLAD, dataset: Any, prediction: Predic
     kinds, threshold = list(dataset.kinds), float(model.scorer.threshold.value)
     histogram = plot_score_histogram(prediction.score, kinds, threshold=threshold)
     histogram.savefig(folder / "scores.png", dpi=110)
-    if 1 < len(set(kinds)) and "good" in kinds:
+    if len(set(kinds)) > 1 and "good" in kinds:
         plot_roc(prediction.score, kinds, threshold).savefig(folder / "roc.png", dpi=110)
 
 

@@ -8,8 +8,8 @@ docstring names; the figure returned is then theirs. :func:`save_figure` writes 
 """
 
 from pyg_viglad.visualization._neighbors import neighbors_of, node_at
-from pyg_viglad.visualization.plot_ablation import plot_ablation
 from pyg_viglad.visualization.graph_viewer import GraphViewer
+from pyg_viglad.visualization.plot_ablation import plot_ablation
 from pyg_viglad.visualization.plot_anomaly_maps import plot_anomaly_maps
 from pyg_viglad.visualization.plot_block_strip import plot_block_strip
 from pyg_viglad.visualization.plot_graph import plot_graph
