@@ -9,15 +9,10 @@ __all__ = ["main"]
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run ``pyg-viglad``; mistakes of the user end in one line on standard error and exit code 1."""
-    from jsonargparse import ArgumentParser, auto_cli
+    from jsonargparse import auto_cli
 
-    from pyg_viglad.commands import check, demo, distill, predict, test, train
-
-    class Parser(ArgumentParser):
-        def add_function_arguments(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-            if function is check:  # `data check NAME ROOT`; all others take options alone
-                kwargs["as_positional"] = True
-            return super().add_function_arguments(function, *args, **kwargs)
+    from pyg_viglad.commands import check, demo, distill, graph, predict, test, train
+    from pyg_viglad.commands._parser import CommandParser
 
     commands: Any = {
         "demo": demo,
@@ -25,6 +20,7 @@ def main(args: Sequence[str] | None = None) -> None:
         "test": test,
         "predict": predict,
         "distill": distill,
+        "graph": graph,
         "data": {"_help": "Look at the data sets on disk.", "check": check},
     }
     try:
@@ -33,9 +29,9 @@ def main(args: Sequence[str] | None = None) -> None:
             as_positional=False,
             args=None if args is None else list(args),
             prog="pyg-viglad",
-            parser_class=Parser,
+            parser_class=CommandParser,
         )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ImportError) as error:
         print(f"pyg-viglad: error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:

@@ -3,8 +3,9 @@
 from pyg_viglad.commands.data import check
 from pyg_viglad.commands.demo import demo
 from pyg_viglad.commands.distill import distill
+from pyg_viglad.commands.graph import graph
 from pyg_viglad.commands.predict import predict
 from pyg_viglad.commands.test import test
 from pyg_viglad.commands.train import train
 
-__all__ = ["check", "demo", "distill", "predict", "test", "train"]
+__all__ = ["check", "demo", "distill", "graph", "predict", "test", "train"]

@@ -31,8 +31,8 @@ def graph_measures(
         For each graph, by name: ``overlap`` with the reference graph (see
         :func:`~pyg_viglad.graphs.neighbor_overlap`; left out for a value a node where the reference
         is the coarser, as the values then belong to its nodes), ``edge_length`` in pixels,
-        ``in_degree`` (of an image: the largest), ``homophily`` and ``components`` (of a node: the
-        number of its component).
+        ``in_degree`` (of an image: the largest), ``homophily``, and ``components``, or of a node
+        the number of its ``component``.
 
     Raises:
         ValueError: If the reference is missing, or a graph lacks a field.
@@ -58,6 +58,8 @@ def graph_measures(
             "edge_length": edge_length(graph, per_graph=per_graph),
             "in_degree": in_degree(graph, per_graph=per_graph),
             "homophily": homophily(graph, per_graph=per_graph),
-            "components": connected_components(graph, per_graph=per_graph),
+            "components" if per_graph else "component": connected_components(
+                graph, per_graph=per_graph
+            ),
         }
     return table

@@ -210,7 +210,7 @@ def test_data_check_takes_its_arguments_by_place(tmp_path, capsys):
 
 
 def test_help_of_every_command():
-    for command in ("demo", "train", "test", "predict", "distill"):
+    for command in ("demo", "train", "test", "predict", "distill", "graph"):
         done = subprocess.run(
             [sys.executable, "-m", "pyg_viglad", command, "--help"],
             capture_output=True,
@@ -224,7 +224,7 @@ def test_help_of_every_command():
 def test_import_stays_light():
     code = (
         "import sys, pyg_viglad, pyg_viglad.nn, pyg_viglad.datasets, pyg_viglad.transforms, "
-        "pyg_viglad.metrics, pyg_viglad.scoring, pyg_viglad.visualization\n"
+        "pyg_viglad.metrics, pyg_viglad.scoring, pyg_viglad.visualization, pyg_viglad.graphs\n"
         "heavy = {'timm', 'lightning', 'sklearn', 'matplotlib', 'torchvision'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"
     )

@@ -1,0 +1,28 @@
+"""How the command line is read."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+__all__ = ["CommandParser"]
+
+
+class CommandParser(ArgumentParser):
+    """Options by name, with two comforts.
+
+    A command whose first parameter is ``image`` takes it without a name, and what is true or false is
+    also true when named alone (``--html`` for ``--html true``).
+    """
+
+    def add_function_arguments(
+        self, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> list[str]:
+        """Add the parameters of a command."""
+        first = next(iter(function.__annotations__), "")
+        kwargs["as_positional"] = first == "image"
+        added = super().add_function_arguments(function, *args, **kwargs)
+        for action in self._actions:
+            if getattr(action, "_typehint", None) is bool:
+                action.nargs, action.const = "?", True
+        return added

@@ -1,0 +1,177 @@
+"""``pyg-viglad graph``: the graphs that a trained detector makes of an image."""
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyg_viglad.commands._run import open_run, write_json, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch_geometric.data import Batch
+
+__all__ = ["graph"]
+
+
+def graph(
+    image: str,
+    model: str = "runs/demo",
+    node: str | None = None,
+    block: str | None = None,
+    html: bool = False,
+    graphml: bool = False,
+    json: bool = False,
+    output: str = "runs/graph",
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Draw a node of an image and its neighbours in the graphs of a trained detector (Figure 5).
+
+    The output folder gets node_graphs.png and node_graphs.pdf, node_scores.csv (every node of every
+    drawn graph: place, scores, how its neighbours changed) and metrics.json (the same of the graphs).
+
+    Args:
+        image: An image file.
+        model: Folder of a run or of a trained model.
+        node: Position x,y in pixels of the image, inside the node's patch; default: the most anomalous.
+        block: Graphs to draw, such as input,encoder.2,decoder; default: the input graph, the deepest
+            encoder graph with more nodes than neighbours, the decoder graph.
+        html: Also write viewer.html, a page to click in, with all graphs (needs the extra viewer).
+        graphml: Also write every drawn graph as GraphML, for Gephi and others.
+        json: Also write every drawn graph as node-link JSON.
+        output: Folder of the run.
+        device: A torch device, such as cpu, cuda.
+
+    Returns:
+        What metrics.json holds.
+    """
+    config = dict(locals())
+    import torch
+
+    from pyg_viglad.commands._model import open_model
+    from pyg_viglad.graphs import export_graph, graph_measures, write_graphml, write_node_link
+    from pyg_viglad.transforms import to_image
+    from pyg_viglad.visualization import node_at, plot_node_graphs, record_graphs
+
+    picture = to_image(image)
+    height, width = picture.shape[1:]
+    xy = None if node is None else _parse_position(node)
+    if html:
+        _check_viewer()
+    detector = open_model(model, device)
+    graphs = {name: batch.cpu() for name, batch in record_graphs(detector, picture).items()}
+    chosen = _choose(graphs, block)
+    metrics: dict[str, Any] = {}
+    if detector.scorer.fitted:
+        prediction = detector.predict(picture)
+        metrics = {
+            "score": float(prediction.score),
+            "threshold": float(detector.scorer.threshold.value),
+            "is_anomalous": bool(prediction.is_anomalous),
+        }
+        if xy is None:
+            x, y = prediction.position[0].tolist()
+            xy = x * width / detector.image_size[1], y * height / detector.image_size[0]
+    if xy is None:
+        raise ValueError("Expected 'node' for a model without fitted scores (got none)")
+    first = next(iter(chosen.values()))
+    number = node_at(first.pos, first.grid_size[0].tolist(), (height, width), xy)
+    # Only now, so that a mistake leaves nothing behind.
+    folder = open_run(output, "graph", config)
+
+    figure = plot_node_graphs(
+        picture,
+        chosen,
+        torch.tensor([xy]),
+        scores=[metrics["score"]] if metrics else None,
+        node_scores=first.gaussian_score[[number]] if "gaussian_score" in first else None,
+        titles=[Path(image).name],
+    )
+    for suffix in ("png", "pdf"):
+        _save(figure, folder / f"node_graphs.{suffix}")
+    with_input = {"input": graphs["input"], **chosen}
+    of_nodes, of_graphs = (graph_measures(with_input, per_graph=flag) for flag in (False, True))
+    rows = []
+    for name, batch in chosen.items():
+        batch.update(of_nodes[name])
+        rows += [
+            {"graph": name, "node": place, **values}
+            for place, values in export_graph(batch).nodes(data=True)
+        ]
+        if graphml:
+            write_graphml(batch, folder / f"{name}.graphml")
+        if json:
+            write_node_link(batch, folder / f"{name}.json")
+    _write_rows(folder / "node_scores.csv", rows)
+    metrics["node"] = {"graph": next(iter(chosen)), "number": number, "x": xy[0], "y": xy[1]}
+    metrics["graphs"] = {
+        name: {measure: float(values) for measure, values in of_graphs[name].items()}
+        for name in chosen
+    }
+    write_json(folder / "metrics.json", metrics)
+    if html:
+        from pyg_viglad.visualization.graph_viewer import (  # type: ignore[import-not-found, unused-ignore]
+            GraphViewer,
+        )
+
+        GraphViewer.from_model(detector, image, node=xy).save(folder / "viewer.html")
+    _print(metrics, folder)
+    return metrics
+
+
+def _parse_position(text: str) -> tuple[float, float]:
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"Expected 'node' as x,y in pixels of the image (got '{text}')") from None
+    return x, y
+
+
+def _check_viewer() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("bokeh") is None:
+        raise ValueError(
+            "Expected the extra 'viewer' for 'html': pip install 'pyg-viglad[viewer]' (got no bokeh)"
+        )
+
+
+def _choose(graphs: "dict[str, Batch]", block: str | None) -> "dict[str, Batch]":
+    """Give the named graphs, or the three of Figure 5, under their names in the recording."""
+    from pyg_viglad.visualization import select_graphs
+
+    if block is None:
+        wanted = [id(batch) for batch in select_graphs(graphs).values()]
+        return {name: batch for name, batch in graphs.items() if id(batch) in wanted}
+    names = [name.strip() for name in block.split(",")]
+    unknown = [name for name in names if name not in graphs]
+    if unknown:
+        known = [f"{part}.0 to {part}.11, {part}" for part in ("encoder", "decoder")]
+        raise ValueError(f"Expected 'block' among input, {', '.join(known)} (got '{unknown[0]}')")
+    return {name: graphs[name] for name in names}
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    """Write a picture whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    figure.savefig(partial, format=path.suffix[1:], dpi=150, bbox_inches="tight")
+    partial.replace(path)
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    write_text(path, text.getvalue())
+
+
+def _print(metrics: dict[str, Any], folder: Path) -> None:
+    columns = ("overlap", "edge length", "in-degree", "homophily", "components")
+    print(f"{'graph':12}" + "".join(f"{column:>13}" for column in columns))
+    for name, values in metrics["graphs"].items():
+        cells = [f"{value:>13.4g}" for value in values.values()]
+        print(f"{name:12}" + "".join(cells))
+    place = metrics["node"]
+    print(f"Node at x = {place['x']:g}, y = {place['y']:g}: {folder / 'node_graphs.png'}")
