@@ -83,7 +83,9 @@ def draw_anew(model: ViGLAD, options: argparse.Namespace) -> ViGLAD:
     fresh = ViGLAD(teacher=model.teacher, **{**config, "image_size": model.image_size})
     side = model.image_size[0]
     train, validation = (
-        DigitAnatomy(split, image_size=side, num_train=options.normal).images
+        DigitAnatomy(
+            split, image_size=side, num_train=options.normal, num_val=min(60, options.normal)
+        ).images
         for split in ("train", "val")
     )
     if options.settle:
