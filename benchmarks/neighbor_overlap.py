@@ -3,6 +3,7 @@
 The claim: of a normal image the autoencoder reproduces the graph, of an anomalous one it does not. So the
 overlap of a node's neighbours before the encoder and after the decoder should be low inside wrong cells,
 and low in anomalous images. Beside it stand the other measures of the graphs and the model's own scores.
+Neighbours of equal parity of row and column show what the decoder's upsampling by two leaves behind.
 AUROC in per cent with 95 % intervals (percentiles of a bootstrap over images); 50 is chance, and below
 50 the opposite of what a score's name says tells anomalies.
 
@@ -24,7 +25,8 @@ from tqdm import tqdm
 from pyg_viglad import ViGLAD
 from pyg_viglad.commands._report import SCORES as IMAGE_SCORES
 from pyg_viglad.datasets import DigitAnatomy
-from pyg_viglad.graphs import connected_components, graph_measures, neighbor_overlap
+from pyg_viglad.graphs import connected_components, graph_measures, homophily, neighbor_overlap
+from pyg_viglad.nn import knn_graph
 from pyg_viglad.visualization import record_graphs, select_graphs
 from pyg_viglad.visualization.record_graphs import SCORES as NODE_SCORES
 
@@ -40,6 +42,7 @@ GROUPS = {
     "all": ("disorder", "flip", "missing", "novel"),
 }
 OVERLAP = "1 - overlap, input and decoder"
+SAME_PLACE = "neighbours of the same parity"
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -61,10 +64,14 @@ def main(args: Sequence[str] | None = None) -> None:
     counts = {"num_test_good": options.good, "num_test_anomalous": options.anomalous}
     test = DigitAnatomy("test", image_size=side, **counts)
     nodes, images, wrong = measure(model, test, options.batch_size)
+    parity = {k: nodes.pop(k).mean() for k in list(nodes) if k.startswith(SAME_PLACE)}
     defects = np.array(test.defects)
     state = "untrained" if options.untrained else "trained"
     print(f"\n{len(test)} images of Digit Anatomy at {side} px, {state} model")
     print_means(nodes, wrong, defects, chance_overlap(wrong.shape[1], model.config["k"] - 1))
+    print("\nNeighbours in the node's own place of every 2 x 2 nodes (25 per cent by chance):\n")
+    for name, share in parity.items():
+        print(f"- {name.removeprefix(SAME_PLACE + ', ')} graph: {100 * share:.0f} per cent")
     print("\nNodes in wrong cells against the other nodes of the same images:\n")
     inside = {name: [v[w] for v, w in zip(of, wrong, strict=True)] for name, of in nodes.items()}
     rest = {name: [v[~w] for v, w in zip(of, wrong, strict=True)] for name, of in nodes.items()}
@@ -108,8 +115,9 @@ def measure(
         items = [test[place] for place in range(start, min(start + batch_size, len(test)))]
         pictures = torch.cat([item.img for item in items])
         graphs = select_graphs(record_graphs(model, pictures))
+        output = output_graph(model, pictures, graphs["input"])
         shape = (len(items), -1)
-        for name, values in node_scores(graphs).items():
+        for name, values in node_scores(graphs, output).items():
             nodes.setdefault(name, []).append(values.double().view(shape))
         pos = graphs["input"].pos.view(len(items), -1, 2).long()
         wrong += [item.mask[0][p[:, 1], p[:, 0]] for item, p in zip(items, pos, strict=True)]
@@ -126,7 +134,24 @@ def measure(
     )
 
 
-def node_scores(graphs: dict[str, Batch]) -> dict[str, Tensor]:
+def output_graph(model: ViGLAD, images: Tensor, entering: Batch) -> Batch:
+    """Give the graph of the features that the decoder's last convolution makes of its nodes."""
+    with torch.no_grad():
+        features = model.features(images).autoencoder
+    x = features.permute(0, 2, 3, 1).flatten(0, 2)
+    graph = entering.clone()
+    graph.edge_index = knn_graph(x, model.config["k"], graph.batch)
+    return graph
+
+
+def same_place(graph: Batch) -> Tensor:
+    """Give the share of neighbours with the node's own parity of row and column, ``[N]``."""
+    columns = int(graph.grid_size[0, 1])
+    nodes = torch.arange(graph.num_nodes) % int(graph.grid_size[0].prod())
+    return homophily(graph, nodes // columns % 2 * 2 + nodes % columns % 2)
+
+
+def node_scores(graphs: dict[str, Batch], output: Batch) -> dict[str, Tensor]:
     """Give everything that could tell a wrong node, a value a node of the input graph."""
     entering, deep, leaving = graphs.values()
     name = list(graphs)[1]
@@ -136,6 +161,7 @@ def node_scores(graphs: dict[str, Batch]) -> dict[str, Tensor]:
     fine = F.interpolate(grids, tuple(entering.grid_size[0].tolist()), mode="nearest-exact")
     found = {
         OVERLAP: 1 - neighbor_overlap(entering, leaving),
+        "1 - overlap, input and output": 1 - neighbor_overlap(entering, output),
         f"1 - overlap, input and {name}": fine.flatten(),
     }
     before, after = (
@@ -148,6 +174,8 @@ def node_scores(graphs: dict[str, Batch]) -> dict[str, Tensor]:
     ):
         found[f"{label}, decoder"] = after[name]
         found[f"{label}, decoder - input"] = after[name] - before[name]
+    for label, graph in (("input", entering), ("decoder", leaving), ("output", output)):
+        found[f"{SAME_PLACE}, {label}"] = same_place(graph)
     for name in NODE_SCORES:
         if name in entering:
             found[f"model: {name.replace('_', ' ')}"] = entering[name]
