@@ -1,34 +1,16 @@
-"""What all commands share: the run folder, its files, the Lightning trainer."""
+"""What all commands share: the run folder, the Lightning trainer."""
 
-import json
-import math
 import os
 import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PathLike", "make_trainer", "open_device", "open_run", "write_json", "write_text"]
+from pyg_viglad._files import write_text
+
+__all__ = ["PathLike", "make_trainer", "open_device", "open_run"]
 
 PathLike = str | os.PathLike[str]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
-    partial.replace(path)
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write JSON whole or not at all; what is not a number becomes null."""
-    write_text(path, json.dumps(_plain(values), indent=2, allow_nan=False) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def open_device(name: str) -> Any:

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pyg_viglad._files import write_json
 from pyg_viglad.commands._data import open_data
 from pyg_viglad.commands._report import format_table
-from pyg_viglad.commands._run import write_json
 from pyg_viglad.commands.train import train
 
 __all__ = ["demo"]

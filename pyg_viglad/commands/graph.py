@@ -5,10 +5,10 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyg_viglad.commands._run import open_run, write_json, write_text
+from pyg_viglad._files import write_json, write_text
+from pyg_viglad.commands._run import open_run
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch_geometric.data import Batch
 
 __all__ = ["graph"]
@@ -51,7 +51,13 @@ def graph(
     from pyg_viglad.commands._model import open_model
     from pyg_viglad.graphs import export_graph, graph_measures, write_graphml, write_node_link
     from pyg_viglad.transforms import to_image
-    from pyg_viglad.visualization import node_at, plot_node_graphs, record_graphs
+    from pyg_viglad.visualization import (
+        GraphViewer,
+        node_at,
+        plot_node_graphs,
+        record_graphs,
+        save_figure,
+    )
 
     picture = to_image(image)
     height, width = picture.shape[1:]
@@ -87,8 +93,7 @@ def graph(
         node_scores=first.gaussian_score[[number]] if "gaussian_score" in first else None,
         titles=[Path(image).name],
     )
-    for suffix in ("png", "pdf"):
-        _save(figure, folder / f"node_graphs.{suffix}")
+    save_figure(figure, folder / "node_graphs", dpi=150)
     with_input = {"input": graphs["input"], **chosen}
     of_nodes, of_graphs = (graph_measures(with_input, per_graph=flag) for flag in (False, True))
     rows = []
@@ -110,10 +115,6 @@ def graph(
     }
     write_json(folder / "metrics.json", metrics)
     if html:
-        from pyg_viglad.visualization.graph_viewer import (  # type: ignore[import-not-found, unused-ignore]
-            GraphViewer,
-        )
-
         GraphViewer.from_model(detector, image, node=xy).save(folder / "viewer.html")
     _print(metrics, folder)
     return metrics
@@ -149,13 +150,6 @@ def _choose(graphs: "dict[str, Batch]", block: str | None) -> "dict[str, Batch]"
         known = [f"{part}.0 to {part}.11, {part}" for part in ("encoder", "decoder")]
         raise ValueError(f"Expected 'block' among input, {', '.join(known)} (got '{unknown[0]}')")
     return {name: graphs[name] for name in names}
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    """Write a picture whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    figure.savefig(partial, format=path.suffix[1:], dpi=150, bbox_inches="tight")
-    partial.replace(path)
 
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from pyg_viglad.commands._run import open_run, write_json
+from pyg_viglad._files import write_json
+from pyg_viglad.commands._model import open_model
+from pyg_viglad.commands._run import open_run
 
 __all__ = ["predict"]
 
@@ -18,7 +20,7 @@ def predict(
     """Judge images: scores.csv, metrics.json, and pictures of the most anomalous ones.
 
     Args:
-        model: Folder of a trained model.
+        model: Folder of a run or of a trained model.
         images: Image files, and folders that are searched for images.
         output: Folder of the run.
         pictures: Number of images to draw, the highest scores first.
@@ -32,13 +34,12 @@ def predict(
     from tqdm import tqdm
 
     from pyg_viglad.commands._report import draw, write_scores
-    from pyg_viglad.commands._run import open_device
     from pyg_viglad.datasets.list_images import list_images
-    from pyg_viglad.models import Prediction, ViGLAD
+    from pyg_viglad.models import Prediction
     from pyg_viglad.models._images import as_images
     from pyg_viglad.transforms import to_image
 
-    detector = ViGLAD.from_pretrained(model).to(open_device(device))
+    detector = open_model(model, device)
     paths: list[Path] = []
     for name in images:
         paths += list_images(name) if Path(name).is_dir() else [Path(name)]

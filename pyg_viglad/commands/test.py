@@ -3,6 +3,7 @@
 from typing import Any
 
 from pyg_viglad.commands._data import DatasetName, open_data
+from pyg_viglad.commands._model import open_model
 from pyg_viglad.commands._report import format_table, write_report
 from pyg_viglad.commands._run import open_run
 
@@ -20,7 +21,7 @@ def test(
     """Judge the test images of a data set: metrics.json, scores.csv and pictures.
 
     Args:
-        model: Folder of a trained model.
+        model: Folder of a run or of a trained model.
         data: digits (scikit-learn's), an .npz file or a folder of MNIST, or a folder of images.
         output: Folder of the run.
         dataset: What a folder holds: images, or the digits of digit_anatomy.
@@ -31,10 +32,7 @@ def test(
         The image AUROCs that metrics.json holds.
     """
     config = dict(locals())
-    from pyg_viglad.commands._run import open_device
-    from pyg_viglad.models import ViGLAD
-
-    detector = ViGLAD.from_pretrained(model).to(open_device(device))
+    detector = open_model(model, device)
     dataset = open_data(data, detector.image_size, data_options, dataset).test
     if len(dataset) == 0:
         raise ValueError(f"Expected test images in '{data}' (got none)")

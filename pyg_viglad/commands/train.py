@@ -2,9 +2,10 @@
 
 from typing import Any, Literal
 
+from pyg_viglad._files import write_json
 from pyg_viglad.commands._data import DatasetName, open_data
 from pyg_viglad.commands._report import format_table, write_report
-from pyg_viglad.commands._run import make_trainer, open_run, write_json
+from pyg_viglad.commands._run import make_trainer, open_run
 
 __all__ = ["train"]
 

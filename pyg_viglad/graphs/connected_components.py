@@ -33,7 +33,7 @@ def connected_components(graph: Data, *, per_graph: bool = False) -> Tensor:
         >>> connected_components(graph, per_graph=True)
         tensor([3])
     """
-    from scipy.sparse import csgraph  # type: ignore[import-untyped]
+    from scipy.sparse import csgraph
 
     edges = edges_of(graph)
     nodes = int(graph.num_nodes)

@@ -58,7 +58,7 @@ def au_pro(
 
 
 def _components(values: np.ndarray, mask: np.ndarray) -> list[Region]:
-    from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
+    from scipy import ndimage
 
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     if count == 0:

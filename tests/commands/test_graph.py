@@ -3,7 +3,6 @@
 import csv
 import json
 import sys
-from importlib.util import find_spec
 
 import networkx
 import numpy as np
@@ -142,11 +141,7 @@ def test_a_model_without_statistics_needs_a_node(folder, tmp_path, monkeypatch, 
     assert metrics["node"]["number"] == 0
 
 
-@pytest.mark.skipif(
-    find_spec("pyg_viglad.visualization.graph_viewer") is None, reason="there is no viewer yet"
-)
 def test_viewer(folder, tmp_path):
-    pytest.importorskip("bokeh")
     main(
         [
             "graph",
