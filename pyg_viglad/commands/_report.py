@@ -35,11 +35,8 @@ def predict_all(
     loader = DataLoader(dataset, batch_size, collate_fn=Batch.from_data_list)
     device = next(model.parameters()).device
     model.eval()
-    with torch.no_grad():
-        parts = [
-            model(batch.img.to(device))
-            for batch in tqdm(loader, desc="Scoring", disable=not progress)
-        ]
+    with torch.no_grad(), tqdm(loader, desc="Scoring", disable=not progress) as bar:
+        parts = [model(batch.img.to(device)) for batch in bar]
     return Prediction(*(None if v is None else v.cpu() for v in Prediction.cat(parts)))  # type: ignore[arg-type]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyg_viglad._files import write_text
 
-__all__ = ["PathLike", "make_trainer", "open_device", "open_run"]
+__all__ = ["PathLike", "find_checkpoint", "make_trainer", "open_device", "open_run"]
 
 PathLike = str | os.PathLike[str]
 
@@ -45,6 +45,41 @@ def open_run(output: PathLike, command: str, config: dict[str, Any]) -> Path:
     text = f"# pyg-viglad {command} --config config.yaml\n" + yaml.safe_dump(plain, sort_keys=False)
     write_text(folder / "config.yaml", text)
     return folder
+
+
+def find_checkpoint(folder: Path, name: str, module: Any) -> str:
+    """Find the last checkpoint of a run, and see that it is one of this module.
+
+    Args:
+        folder: The run's folder.
+        name: What the Lightning module calls the module that it trains.
+        module: The module.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If the file is none, or its weights are those of another configuration.
+    """
+    import torch
+
+    path = folder / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected a checkpoint to resume from (got '{path}', which is no file)"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:
+        kind = type(error).__name__
+        raise ValueError(f"Expected a checkpoint of training (got '{path}': {kind})") from error
+    for key, value in module.named_parameters():
+        kept = state.get(f"{name}.{key}")
+        if kept is None or kept.shape != value.shape:
+            shape = "none" if kept is None else list(kept.shape)
+            raise ValueError(
+                f"Expected the checkpoint '{path}' to hold '{key}' of {list(value.shape)} (got "
+                f"{shape}): was it made with other options?"
+            )
+    return str(path)
 
 
 def make_trainer(

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pyg_viglad.commands._run import make_trainer, open_run
+from pyg_viglad.commands._run import find_checkpoint, make_trainer, open_run
 
 __all__ = ["distill"]
 
@@ -83,13 +83,8 @@ def distill(
     features = BackboneFeatures(backbone, backbone_weights, **(backbone_options or {}))
     plain = Photographs(images, 2 * image_size, augment=False, grayscale=0.0)
     folder = open_run(output, "distill", config)
-    last = folder / "checkpoints" / "last.ckpt"
-    if resume and not last.is_file():
-        raise FileNotFoundError(
-            f"Expected a checkpoint to resume from (got '{last}', which is no file)"
-        )
-
     teacher = PDN(size, padding=True)
+    checkpoint = find_checkpoint(folder, "teacher", teacher) if resume else None
     statistics_file = folder / "target_statistics.pt"
     if resume and statistics_file.is_file():
         mean, std = torch.load(statistics_file, weights_only=True)
@@ -99,7 +94,8 @@ def distill(
         number = min(statistics_images, len(plain))
         subset = torch.utils.data.Subset(plain, range(number))
         loader = DataLoader(subset, batch_size, num_workers=num_workers)
-        mean, std = target_statistics(features, tqdm(loader, desc="Target statistics"))
+        with tqdm(loader, desc="Target statistics") as bar:
+            mean, std = target_statistics(features, bar)
         torch.save((mean, std), statistics_file)
     photographs = Photographs(
         images,
@@ -128,7 +124,7 @@ def distill(
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
     )
-    trainer.fit(module, loader, ckpt_path=str(last) if resume else None)
+    trainer.fit(module, loader, ckpt_path=checkpoint)
     card = {
         "architecture": f"PDN {size}, 384 channels",
         "backbone": backbone,

@@ -48,8 +48,9 @@ def predict(
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"Expected an image file or a folder (got '{missing[0]}')")
+    with tqdm(paths, desc="Scoring") as bar:  # so that an error has a line of its own
+        parts = [detector.predict(path) for path in bar]
     folder = open_run(output, "predict", config)
-    parts = [detector.predict(path) for path in tqdm(paths, desc="Scoring")]
     prediction = Prediction(*(None if v is None else v.cpu() for v in Prediction.cat(parts)))  # type: ignore[arg-type]
     write_scores(folder / "scores.csv", prediction, [str(path) for path in paths])
     result = {"images": len(paths), "anomalous": int(prediction.is_anomalous.sum())}

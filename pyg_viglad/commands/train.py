@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pyg_viglad._files import write_json
 from pyg_viglad.commands._data import DatasetName, open_data
 from pyg_viglad.commands._report import format_table, write_report
-from pyg_viglad.commands._run import make_trainer, open_run
+from pyg_viglad.commands._run import find_checkpoint, make_trainer, open_run
 
 __all__ = ["train"]
 
@@ -118,11 +118,7 @@ def train(
         penalty, max(model.image_size), min_scale=0.25, grayscale=0.3, length=iterations, seed=seed
     )
     folder = open_run(output, "train", config)
-    last = folder / "checkpoints" / "last.ckpt"
-    if resume and not last.is_file():
-        raise FileNotFoundError(
-            f"Expected a checkpoint to resume from (got '{last}', which is no file)"
-        )
+    checkpoint = find_checkpoint(folder, "model", model) if resume else None
     trainer = make_trainer(
         folder,
         steps=iterations,
@@ -144,7 +140,7 @@ def train(
         weight_decay=weight_decay,
         num_workers=num_workers,
         seed=seed,
-        checkpoint=str(last) if resume else None,
+        checkpoint=checkpoint,
     )
     minutes = (time.perf_counter() - start) / 60
     model.save_pretrained(folder / "model")

@@ -14,6 +14,7 @@ from pyg_viglad.datasets._anomaly_dataset import AnomalyDataset, Label, as_size,
 from pyg_viglad.datasets._read_file import read_size
 from pyg_viglad.datasets._samples import Sample, images_in
 from pyg_viglad.transforms import to_image
+from pyg_viglad.transforms._image_size import check_image_size
 
 __all__ = ["FileDataset", "check_mask_size"]
 
@@ -95,6 +96,7 @@ class FileDataset(AnomalyDataset):
         """Read one image as ``Data``."""
         path = self._files[idx]
         image = to_image(path)
+        check_image_size(image.size(1), image.size(2), str(path))
         fields = self._read_fields(idx, (image.size(1), image.size(2)))
         return self.make_data(idx, self._resize(image), path=str(path), **fields)
 

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from pyg_viglad.transforms._image_size import check_image_size
+
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ImageNetNormalization", "as_images", "jitter_color"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -45,6 +47,7 @@ def as_images(images: Tensor | Data, image_size: tuple[int, int]) -> Tensor:
     low, high = float(images.min()), float(images.max())
     if not (low >= -1e-3 and high <= 1 + 1e-3):  # also false for NaN
         raise ValueError(f"Expected images with values in [0, 1] (got {low:.3g} to {high:.3g})")
+    check_image_size(images.size(2), images.size(3))
     if images.shape[-2:] != image_size:
         images = F.interpolate(
             images, size=image_size, mode="bilinear", align_corners=False, antialias=True

@@ -93,8 +93,10 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"Expected '{path}' to hold plain teacher weights ({reason})") from error
+        # What torch says of a file that it would have to unpickle fills a screen.
+        raise ValueError(
+            f"Expected '{path}' to hold plain teacher weights (got {type(error).__name__})"
+        ) from error
     while isinstance(state, dict):
         nested = next((state[key] for key in ("state_dict", "model") if key in state), None)
         if nested is None:

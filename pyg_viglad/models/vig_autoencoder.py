@@ -91,6 +91,8 @@ class ViGAutoEncoder(nn.Module):
             raise ValueError(
                 f"Expected 'variant' to be one of {sorted(VARIANTS)} (got {variant!r})"
             )
+        if k < 1:
+            raise ValueError(f"Expected 'k' to be at least 1 (got {k})")
         self.out_channels = out_channels
         self.variant = variant
         self.k = k

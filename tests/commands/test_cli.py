@@ -175,31 +175,6 @@ def test_distill(tmp_path):
     assert str(tmp_path) not in json.dumps(card)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["train", "--data", "nowhere"], "Expected"),
-        (["train", "--image_size", "50"], "image_size"),
-        (["train", "--teacher", "nothing.pth", "--size", "small"], "Expected a teacher file"),
-        (["train", "--operator", "magic", "--size", "small"], "operator"),
-        (["train", "--data_options", '{"alterd": 1}', "--size", "small"], "data_options"),
-        (["train", "--iterations", "0"], "iterations"),
-        (["test", "--model", "nowhere"], "Expected a model folder"),
-        (["distill", "--images", "nowhere", "--backbone", "nothing"], "timm model"),
-        (["distill", "--images", "x", "--image_size", "50"], "image_size"),
-    ],
-)
-def test_mistakes_end_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 1
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1].startswith("pyg-viglad: error: ")
-    assert message in lines[-1]
-    assert not list(tmp_path.iterdir())
-
-
 def test_data_check_takes_its_arguments_by_place(tmp_path, capsys):
     write_full(tmp_path, "cad_sd")
     main(["data", "check", "cad_sd", str(tmp_path)])

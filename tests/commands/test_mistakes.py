@@ -1,0 +1,72 @@
+"""Mistakes of the user: one clear line each, and nothing left behind."""
+
+import pytest
+import torch
+from PIL import Image
+
+from pyg_viglad import ViGLAD
+from pyg_viglad.cli import main
+
+TINY = ["--size", "small", "--image_size", "96", "--accelerator", "cpu", "--iterations", "1"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Files that are not what they say, around the folder in which commands run."""
+    folder = tmp_path_factory.mktemp("files")
+    for name in ("here", "empty", "tiny", "broken", "run/checkpoints", "other/checkpoints"):
+        (folder / name).mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (1, 1)).save(folder / "tiny" / f"{number}.png")
+        Image.new("RGB", (32, 32)).save(folder / "broken" / f"{number}.png")
+    for name in ("text.png", "broken/3.png", "run/checkpoints/last.ckpt"):
+        (folder / name).write_text("not what it says")
+    weights = {f"model.{k}": v for k, v in ViGLAD("medium", 96).named_parameters()}
+    torch.save({"state_dict": weights}, folder / "other/checkpoints/last.ckpt")
+    model = ViGLAD("small", 96, autoencoder="conv")
+    model.fit_statistics(torch.rand(3, 3, 96, 96), torch.rand(2, 3, 96, 96))
+    model.save_pretrained(folder / "model")
+    return folder
+
+
+def contents(folder):
+    """All files but the configs of runs that began and could not go on."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "config.yaml"]
+    return {path: path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere"], "Expected"),
+        (["train", "--image_size", "50"], "image_size"),
+        (["train", "--teacher", "nothing.pth", "--size", "small"], "Expected a teacher file"),
+        (["train", "--operator", "magic", "--size", "small"], "operator"),
+        (["train", "--data_options", '{"alterd": 1}', "--size", "small"], "data_options"),
+        (["train", "--iterations", "0"], "iterations"),
+        (["train", "--size", "small", "--k", "0"], "'k' to be at least 1"),
+        (["train", "--data", "../empty", "--size", "small"], "Expected images in"),
+        (["train", "--teacher", "../text.png", "--size", "small"], "plain teacher weights"),
+        (["train", "--data", "../tiny", *TINY], "tiny/0.png' (got 1 x 1)"),
+        (["train", "--data", "../broken", *TINY], "broken/3.png"),
+        (["train", "--output", "../run", "--resume", *TINY], "Expected a checkpoint of training"),
+        (["train", "--output", "../other", "--resume", *TINY], "made with other options?"),
+        (["predict", "--model", "../model", "--images", '["../text.png"]'], "readable image file"),
+        (["predict", "--model", "../model", "--images", '["../tiny/0.png"]'], "(got 1 x 1)"),
+        (["predict", "--model", "../model", "--images", '["nowhere"]'], "nowhere"),
+        (["test", "--model", "nowhere"], "Expected a model folder"),
+        (["distill", "--images", "nowhere", "--backbone", "nothing"], "timm model"),
+        (["distill", "--images", "x", "--image_size", "50"], "image_size"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, message, files, monkeypatch, capsys):
+    here = files / "here"
+    monkeypatch.chdir(here)
+    kept = contents(files)
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("pyg-viglad: error: ")
+    assert message in lines[-1]
+    assert contents(files) == kept
