@@ -25,12 +25,14 @@ def test_python_blocks(tmp_path, monkeypatch, capsys):
     scope = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)
-    assert (tmp_path / "node.png").stat().st_size > 10_000
+    assert (tmp_path / "figure5.png").stat().st_size > 10_000
+    assert (tmp_path / "figure5.pdf").stat().st_size > 10_000
+    assert (tmp_path / "viewer.html").stat().st_size > 1_000_000
     shown = capsys.readouterr().out
     assert "edge_index=[2, 1764]" in shown
     assert "gatv2" in shown
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\((docs/[^)]+)\)", README.read_text()))
+@pytest.mark.parametrize("path", re.findall(r'src="(docs/[^"]+)"', README.read_text()))
 def test_pictures_are_there(path):
     assert (README.parent / path).is_file()

@@ -61,8 +61,10 @@ def demo(
     written = json.loads((folder / "metrics.json").read_text())
     written["image_auroc"][name] = baseline
     write_json(folder / "metrics.json", written)
-    for picture in ("node_graphs.png", "anomaly_maps.png", "scores.png"):
+    for picture in ("node_graphs.png", "anomaly_maps.png", "scores.png", "roc.png"):
         print(f"Picture: {folder / picture}")
+    examples = write_examples(folder / "images", options)
+    print(f"Go on with: pyg-viglad graph {examples[1]} --model {folder} --html --graphml")
     metrics["image_auroc"][name] = baseline
     return metrics
 
@@ -74,6 +76,21 @@ def pixel_baseline(options: dict[str, Any]) -> dict[str, float]:
     splits = open_data("digits", (96, 96), options)
     difference = splits.test.images - splits.train.images.mean(0)
     return image_auroc(difference.square().flatten(1).sum(1).sqrt(), splits.test.kinds)
+
+
+def write_examples(folder: Path, options: dict[str, Any]) -> list[Path]:
+    """Write the first test image of each kind as a file, to try the other commands on."""
+    import torch
+    from PIL import Image
+
+    test = open_data("digits", (IMAGE_SIZE, IMAGE_SIZE), options).test
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for defect in dict.fromkeys(test.defects):
+        pixels = (255 * test[test.defects.index(defect)].img[0]).round().to(torch.uint8)
+        files.append(folder / f"{defect or 'good'}.png")
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(files[-1])
+    return files
 
 
 def _has_fast_bfloat16() -> bool:

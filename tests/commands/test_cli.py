@@ -147,6 +147,8 @@ def test_demo(tmp_path, capsys):
     # Nodes' Gaussians need no training: even one step must beat the mean image.
     assert metrics["image_auroc"]["node_score"]["mean"] > baseline + 0.05
     assert (tmp_path / "node_graphs.png").is_file()
+    assert f"graph {tmp_path / 'images' / 'disorder.png'}" in shown
+    assert imread(tmp_path / "images" / "missing.png").shape[:2] == (128, 128)
 
 
 def test_distill(tmp_path):
