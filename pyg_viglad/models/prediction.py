@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyg_viglad.scoring.anomaly_map import peak
+
 __all__ = ["Prediction"]
 
 
@@ -41,7 +43,7 @@ class Prediction(NamedTuple):
     def position(self) -> Tensor:
         """The most anomalous pixel's centre ``[B, 2]`` (x, y), by the node map where there is one."""
         maps = self.anomaly_map if self.node_map is None else self.node_map
-        place = maps.flatten(1).argmax(1)
+        place = peak(maps)
         width = maps.size(2)
         return torch.stack([place % width + 0.5, place // width + 0.5], dim=1)
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["anomaly_map", "place_map"]
+__all__ = ["anomaly_map", "peak", "place_map"]
 
 
 def anomaly_map(first: Tensor, second: Tensor) -> Tensor:
@@ -70,3 +70,29 @@ def place_map(
         maps[:, None].float(), grid, mode="bilinear", padding_mode="border", align_corners=False
     )
     return placed[:, 0]
+
+
+def peak(maps: Tensor) -> Tensor:
+    """Find the largest value of each map, of equal ones the one nearest to the middle.
+
+    Where a placed map goes on beyond the outermost cells (see :func:`place_map`), a whole strip along
+    the border has one value; what it belongs to lies at the strip's inner edge.
+
+    Args:
+        maps: ``[B, H, W]``.
+
+    Returns:
+        Places ``[B]``, row * W + column.
+
+    Example:
+        >>> import torch
+        >>> peak(torch.tensor([[[5., 5., 1.], [5., 5., 1.], [0., 0., 0.]]]))
+        tensor([4])
+    """
+    _, height, width = maps.shape
+    rows = (torch.arange(height, device=maps.device) - (height - 1) / 2) / height
+    columns = (torch.arange(width, device=maps.device) - (width - 1) / 2) / width
+    away = rows[:, None].square() + columns.square()
+    highest = maps == maps.amax((1, 2), keepdim=True)
+    place: Tensor = torch.where(highest, away, torch.inf).flatten(1).argmin(1)
+    return place

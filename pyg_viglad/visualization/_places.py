@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pyg_viglad.scoring.anomaly_map import peak
 from pyg_viglad.visualization._graphs import PatchGraph
 
 __all__ = ["XY", "Nodes", "as_places", "peak_of_map", "peak_of_scores"]
@@ -52,7 +53,7 @@ def as_places(nodes: Nodes, graphs: Sequence[PatchGraph]) -> list[XY]:
 def peak_of_map(values: Tensor, size: tuple[int, int]) -> XY:
     """The centre of a map's largest cell, in pixels of the picture."""
     height, width = size
-    row, column = divmod(int(values.argmax()), values.size(1))
+    row, column = divmod(int(peak(values[None])), values.size(1))
     return (column + 0.5) * width / values.size(1), (row + 0.5) * height / values.size(0)
 
 
@@ -62,6 +63,6 @@ def peak_of_scores(graphs: Sequence[PatchGraph]) -> list[XY] | None:
     for graph in graphs:
         if graph.scores is None:
             return None
-        x, y = graph.pos[int(graph.scores.argmax())].tolist()
+        x, y = graph.pos[int(peak(graph.scores.view(1, *graph.grid_size)))].tolist()
         places.append((float(x), float(y)))
     return places

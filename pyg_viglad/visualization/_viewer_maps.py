@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from pyg_viglad.models.prediction import Prediction
+from pyg_viglad.scoring.anomaly_map import peak
 from pyg_viglad.visualization._inputs import as_maps, format_number
 from pyg_viglad.visualization.record_graphs import SCORES
 
@@ -49,7 +51,7 @@ def start_position(
         )
         if best is None:
             return width / 2, height / 2
-        node = int(best.argmax())
+        node = int(peak(torch.as_tensor(best).view(1, rows, columns)))
     if np.ndim(node) == 0:
         node = int(node)  # type: ignore[arg-type]
         if not 0 <= node < rows * columns:

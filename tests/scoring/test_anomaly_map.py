@@ -3,6 +3,7 @@ import torch
 
 from pyg_viglad import PDN
 from pyg_viglad.scoring import anomaly_map, place_map
+from pyg_viglad.scoring.anomaly_map import peak
 from tests.oracles import scoring as oracle
 
 
@@ -43,3 +44,22 @@ def test_edges_go_on_and_constants_stay():
     maps = torch.zeros(1, 16, 16)
     maps[0, 0, 0] = 1
     assert place_map(maps, (96, 96))[0, 0, 0] == 1
+
+
+@pytest.mark.parametrize(
+    ("cell", "pixel"), [((0, 0), (16, 16)), ((15, 3), (76, 28)), ((0, 15), (16, 76))]
+)
+def test_a_peak_at_the_border_is_where_its_cell_lies(cell, pixel):
+    """Beyond the outermost cells their value goes on up to the image's edge."""
+    maps = torch.zeros(2, 16, 16)
+    maps[0][cell] = 1
+    maps[1, 7, 8] = 1
+    first, second = peak(place_map(maps, (96, 96))).tolist()
+    centre = [16.5 + 4 * number for number in cell]
+    assert divmod(first, 96) == pytest.approx(pixel)
+    assert all(abs(p + 0.5 - c) <= 1 for p, c in zip(divmod(first, 96), centre, strict=True))
+    assert divmod(second, 96) == (44, 48)
+
+
+def test_the_peak_of_a_constant_map_is_its_middle():
+    assert peak(torch.ones(1, 5, 7)).tolist() == [2 * 7 + 3]
