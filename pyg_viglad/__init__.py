@@ -5,6 +5,8 @@ import warnings
 with warnings.catch_warnings():
     # A notice of torch to the authors of PyG, not to users of either.
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+    # In notebooks: of tqdm, which PyG imports, about its bars where ipywidgets are missing.
+    warnings.filterwarnings("ignore", message="IProgress not found")
     import torch_geometric.nn
 
 from pyg_viglad.models import PDN, GraphConstructor, Prediction, ViGAutoEncoder, ViGLAD
