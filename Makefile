@@ -1,11 +1,12 @@
 # make demo: from nothing to a trained detector and its pictures.   make test: everything that must pass.
+# make notebooks: run the notebooks of examples/ and write their outputs into them.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyg_viglad tests benchmarks examples
 
-.PHONY: demo test install lint clean
+.PHONY: demo test notebooks install lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pyg-viglad demo
@@ -15,6 +16,9 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(wildcard $(SOURCES))
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/python examples/run_notebooks.py
 
 install: $(VENV)/.installed
 

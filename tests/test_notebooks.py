@@ -1,0 +1,169 @@
+"""The notebooks run from top to bottom, and are stored with outputs that say nothing of one machine."""
+
+import base64
+import copy
+import io
+import json
+import re
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient.exceptions import CellExecutionError
+from PIL import Image
+
+from examples.run_notebooks import HERE, execute, find_notebooks, main, strip, write
+
+NOTEBOOKS = find_notebooks()
+ABSOLUTE = re.compile(r"(?<![\w.])/(home|root|tmp|work|Users|mnt|usr|opt)/")
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def kinds(cell):
+    """What a cell has put out: text, pictures, errors."""
+    found = set()
+    for output in cell.outputs:
+        found |= set(output.get("data", {})) or {output.get("name", output.output_type)}
+    return found
+
+
+def texts(notebook):
+    """All text of a notebook: sources, and outputs other than pictures."""
+    for cell in notebook.cells:
+        yield cell.source
+        for output in cell.get("outputs", []):
+            yield output.get("text", "")
+            yield from (v for k, v in output.get("data", {}).items() if not k.startswith("image/"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def stored(request):
+    return request.param, nbformat.read(request.param, as_version=4)
+
+
+def test_there_are_notebooks():
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+    listed = re.findall(r"\((\w+\.ipynb)\)", (HERE / "README.md").read_text(encoding="utf-8"))
+    assert listed == [path.name for path in NOTEBOOKS]
+
+
+def test_runs(stored, tmp_path, monkeypatch):
+    path, before = stored
+    monkeypatch.setenv("ITERATIONS", "2")
+    text = path.read_bytes()
+    after = execute(path, tmp_path)
+    assert path.read_bytes() == text
+    for old, new in zip(code_cells(before), code_cells(after), strict=True):
+        assert "stderr" not in kinds(new), new.outputs
+        assert kinds(new) == kinds(old), new.source  # outputs are stored where there are any
+    assert not any(ABSOLUTE.search(part) for part in texts(after))
+
+
+def test_stored_as_the_runner_writes(stored):
+    path, notebook = stored
+    assert path.stat().st_size < 600_000
+    assert notebook == strip(nbformat.read(path, as_version=4))
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert sum("image/png" in kinds(cell) for cell in code_cells(notebook)) >= 2
+
+
+def test_stored_without_traces_of_a_machine(stored):
+    _, notebook = stored
+    for cell in code_cells(notebook):
+        assert not kinds(cell) & {"stderr", "error", "text/html"}
+    assert not [part for part in texts(notebook) if ABSOLUTE.search(part)]
+    assert not [part for part in texts(notebook) if "Warning" in part or re.search(r"\d+%\|", part)]
+
+
+def test_begins_with_what_the_reader_gets(stored):
+    first = stored[1].cells[0]
+    assert first.cell_type == "markdown"
+    title, _, sentence = first.source.partition("\n\n")
+    assert re.fullmatch(r"# [A-Z][^#\n]+", title)
+    assert re.fullmatch(r"At the end .+\.", sentence)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["see /tmp/x", '"/home/a/b.png"', "(/work/x.py:3)", "file:///root/x"],
+)
+def test_absolute_paths_are_seen(text):
+    assert ABSOLUTE.search(text)
+
+
+def own_notebook(folder, source):
+    cell = nbformat.v4.new_code_cell(source, id="only")
+    path = folder / "01_own.ipynb"
+    path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=[cell])), encoding="utf-8")
+    return path
+
+
+def test_runs_this_package_in_its_own_folder(tmp_path):
+    source = "import os, pyg_viglad\nprint(os.getcwd())\nprint(pyg_viglad.__file__)\nobject()"
+    notebook = execute(own_notebook(tmp_path, source), tmp_path)
+    stream, result = notebook.cells[0].outputs
+    folder, package = stream.text.splitlines()
+    assert folder == str(tmp_path.resolve())
+    assert package == str(HERE.parent / "pyg_viglad" / "__init__.py")
+    assert result.data["text/plain"] == "<object>"
+    assert "execution" not in notebook.cells[0].metadata
+    assert set(notebook.metadata.kernelspec) == {"display_name", "language", "name"}
+
+
+def test_a_failing_notebook_stays_as_it_was(tmp_path, monkeypatch):
+    path = own_notebook(tmp_path, "print(1)\n1 / 0")
+    before = path.read_bytes()
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        execute(path, tmp_path)
+    monkeypatch.setattr("examples.run_notebooks.HERE", tmp_path)
+    monkeypatch.setattr("examples.run_notebooks.find_notebooks", lambda names: [path])
+    with pytest.raises(SystemExit, match="01_own"):
+        main([])
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["01_own.ipynb"]
+
+
+def test_writes_outputs_and_tells_seconds_and_size(tmp_path, monkeypatch, capsys):
+    path = own_notebook(tmp_path, "6 * 7")
+    monkeypatch.setattr("examples.run_notebooks.find_notebooks", lambda names: [path])
+    main([])
+    (output,) = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["outputs"]
+    assert output["data"]["text/plain"] == ["42"]
+    assert re.match(r"01_own\.ipynb +\d+ s +\d+ kB\n", capsys.readouterr().out)
+
+
+def test_pictures_are_made_smaller_once(tmp_path):
+    source = """
+import io, numpy, PIL.Image
+from IPython.display import Image
+noise = numpy.random.default_rng(0).integers(0, 255, (40, 40, 3), numpy.uint8)
+data = io.BytesIO()
+PIL.Image.fromarray(noise).save(data, "PNG")
+Image(data.getvalue())
+"""
+    notebook = execute(own_notebook(tmp_path, source), tmp_path)
+    (output,) = notebook.cells[0].outputs
+    picture = base64.b64decode(output.data["image/png"])
+    assert len(picture) < 40 * 40 * 2
+    shown = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"), dtype=float)
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    assert np.abs(shown - noise).mean() < 20  # the noise itself spans 255
+    assert strip(copy.deepcopy(notebook)) == notebook
+
+
+def test_unknown_names_and_invalid_notebooks(tmp_path, capsys):
+    with pytest.raises(ValueError, match="got '99'"):
+        find_notebooks(["99"])
+    with pytest.raises(SystemExit):
+        main(["99"])
+    assert "01_image_to_graph" in capsys.readouterr().err
+    path = tmp_path / "01.ipynb"
+    broken = nbformat.v4.new_notebook()
+    broken.cells = [nbformat.from_dict({"cell_type": "code", "id": "only"})]
+    with pytest.raises(nbformat.ValidationError):
+        write(broken, path)
+    assert list(tmp_path.iterdir()) == []
