@@ -1,6 +1,7 @@
 """What a teacher is distilled from: mid-level features of an ImageNet backbone."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class BackboneFeatures(nn.Module):
         weights: A ``.safetensors`` or ``.pth`` state dict of that model; without one the weights are
             fetched by name, as timm does.
         channels: Width of the target.
+        strides: Strides of the maps that :meth:`maps` gives; distillation wants 8 and 16.
         **kwargs: Passed to ``timm.create_model``, such as ``pad_type="same"``.
 
     Shapes:
@@ -31,7 +33,7 @@ class BackboneFeatures(nn.Module):
 
     Raises:
         FileNotFoundError: If ``weights`` is no file.
-        ValueError: If timm does not know the name, the model has no maps at strides 8 and 16, or the
+        ValueError: If timm does not know the name, the model has no maps at these strides, or the
             weights do not fit it.
     """
 
@@ -43,6 +45,7 @@ class BackboneFeatures(nn.Module):
         name: str = "wide_resnet101_2.tv_in1k",
         weights: str | os.PathLike[str] | None = None,
         channels: int = 384,
+        strides: Sequence[int] = (8, 16),
         **kwargs: Any,
     ) -> None:
         super().__init__()
@@ -53,11 +56,12 @@ class BackboneFeatures(nn.Module):
         if not timm.is_model(name):
             raise ValueError(f"Expected 'backbone' to be a timm model (got {name!r})")
         probe: Any = timm.create_model(name, features_only=True, **kwargs)
-        strides = probe.feature_info.reduction()
-        levels = [number for number, stride in enumerate(strides) if stride in (8, 16)]
-        if len(levels) != 2:
+        found = probe.feature_info.reduction()
+        levels = [number for number, stride in enumerate(found) if stride in strides]
+        if len(levels) != len(strides):
+            wanted = " and ".join(str(stride) for stride in strides)
             raise ValueError(
-                f"Expected a backbone with feature maps at strides 8 and 16 (got {name!r})"
+                f"Expected a backbone with feature maps at strides {wanted} (got {name!r})"
             )
         net: Any = timm.create_model(
             name, pretrained=weights is None, features_only=True, out_indices=levels, **kwargs
@@ -92,9 +96,14 @@ class BackboneFeatures(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Give the backbone's own feature maps of images in [0, 1], finest first."""
+        return list(self.net((images - self.mean) / self.std))
+
+    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Give the target features of the images."""
-        fine, coarse = self.net((images - self.mean) / self.std)
+        fine, coarse = self.maps(images)
         coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         both = torch.cat([fine, coarse], dim=1).flatten(2).transpose(1, 2)
         pooled = F.adaptive_avg_pool1d(both, self.channels)
