@@ -21,18 +21,23 @@ _OWN = ("self", "image_size", "seed", "device")
 
 
 def _class(name: str) -> Any:
-    if name not in DETECTORS:
+    place, _, attribute = name.partition(":")
+    if name in DETECTORS:
+        place, attribute = f"pyg_viglad.benchmark.{name}_detector", DETECTORS[name]
+    elif not attribute:
         names = ", ".join(repr(known) for known in DETECTORS)
-        raise ValueError(f"Expected a model of the type {names} (got {name!r})")
-    module = import_module(f"pyg_viglad.benchmark.{name}_detector")
-    return getattr(module, DETECTORS[name])
+        raise ValueError(f"Expected a model of the type {names} or 'module:Class' (got {name!r})")
+    try:
+        return getattr(import_module(place), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"Expected a detector at {name!r} ({error})") from error
 
 
 def detector_options(name: str) -> list[str]:
     """List the options of a detector.
 
     Args:
-        name: One of ``DETECTORS``.
+        name: One of ``DETECTORS``, or ``"module:Class"`` of an own one.
 
     Raises:
         ValueError: If there is no such detector.
@@ -59,7 +64,7 @@ def make_detector(
     """Make a detector by its name.
 
     Args:
-        name: One of ``DETECTORS``.
+        name: One of ``DETECTORS``, or ``"module:Class"`` of an own one.
         image_size: Height and width of the images that it will see.
         seed: Seed of everything that it draws.
         device: A torch device.

@@ -11,8 +11,8 @@ __all__ = ["CommandParser"]
 class CommandParser(ArgumentParser):
     """Options by name, with two comforts.
 
-    A command about one image or one data set takes its required parameters without names, and what
-    is true or false is also true when named alone (``--html`` for ``--html true``).
+    A command about one image, data set or benchmark takes its required parameters without names, and
+    what is true or false is also true when named alone (``--html`` for ``--html true``).
     """
 
     def add_function_arguments(
@@ -20,7 +20,7 @@ class CommandParser(ArgumentParser):
     ) -> list[str]:
         """Add the parameters of a command."""
         first = next(iter(function.__annotations__), "")
-        kwargs["as_positional"] = first in ("image", "name")
+        kwargs["as_positional"] = first in ("grid", "image", "name")
         added = super().add_function_arguments(function, *args, **kwargs)
         for action in self._actions:
             if getattr(action, "_typehint", None) is bool:

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from pyg_viglad.benchmark import DETECTORS, detector_options, make_detector
 from pyg_viglad.models import PDN
 from pyg_viglad.models.teacher import save_teacher
+from tests.benchmark.grids import BACKBONE
 from tests.benchmark.images import SIDE, anomalous, normal
 
 VIGLAD = {"size": "small", "iterations": 2, "batch_size": 2, "lr": 1e-3}
@@ -24,17 +25,9 @@ NAMES = {"efficientad-ours": "viglad"}
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    """A small backbone's own weights as a file."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("backbone") / "weights.safetensors"
-    network = timm.create_model("mobilenetv1_100", pretrained=False, num_classes=0)
-    save_file(network.state_dict(), path)
-    return {
-        "backbone": "mobilenetv1_100",
-        "weights": str(path),
-        "backbone_options": {"pad_type": "same"},
-    }
+def backbone(weights):
+    """A small backbone with its weights as a file."""
+    return {**BACKBONE, "weights": str(weights)}
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -169,6 +162,7 @@ def _normalised(images):
     ("name", "options", "message"),
     [
         ("resnet", {}, "Expected a model of the type 'viglad'.*got 'resnet'"),
+        ("tests.benchmark:None", {}, "Expected a detector at 'tests.benchmark:None'"),
         ("patchcore", {"k": 3}, "Expected options of patchcore among backbone.*got 'k'"),
         ("viglad", {"kk": 3}, "Expected options of viglad among .*got 'kk'"),
         ("viglad", {"iterations": 0}, "'iterations'"),

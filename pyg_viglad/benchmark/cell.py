@@ -1,0 +1,92 @@
+"""One cell of a grid: a data set, a category, a model and a seed."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Cell"]
+
+# Raised when a cell of the same parameters would give another result.
+_FORMAT = 1
+# Parameters that are files or folders: a file counts by its content, a folder by its name.
+_PATHS = ("root", "teacher", "weights", "penalty")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is computed once, in a folder of its own.
+
+    Args:
+        data: Name of the data set in tables.
+        category: Name of its category in tables.
+        model: Name of the model in tables.
+        seed: Seed of everything that is drawn.
+        params: All that decides the result: ``dataset``, ``root``, ``options``, ``reseed``,
+            ``image_size``, ``model`` (with ``type``), ``metrics``, ``examples``.
+
+    Example:
+        >>> cell = Cell("Digits", "1 altered", "ViGLAD", 0, {"model": {"type": "viglad"}})
+        >>> cell.name
+        'digits-1_altered-viglad-seed0-63ff4c1718'
+    """
+
+    data: str
+    category: str
+    model: str
+    seed: int
+    params: dict[str, Any] = field(hash=False)
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that decides the result; names in tables do not."""
+        content = {"format": _FORMAT, "seed": self.seed, "params": _fingerprint(self.params)}
+        text = json.dumps(content, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's folder: readable, and unique by its key."""
+        parts = [_slug(part) for part in (self.data, self.category, self.model)]
+        return "-".join([*parts, f"seed{self.seed}", self.key])
+
+    def __str__(self) -> str:
+        return f"{self.data} / {self.category} / {self.model} / seed {self.seed}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def _fingerprint(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _fingerprint(item, name) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_fingerprint(item) for item in value]
+    if key in _PATHS and isinstance(value, str):
+        path = Path(value).expanduser()
+        if path.is_file():
+            stat = path.stat()
+            return f"sha256:{_digest(str(path), stat.st_mtime_ns, stat.st_size)}"
+        if path.is_dir():
+            return path.resolve().name
+    return value
+
+
+@lru_cache(maxsize=256)
+def _digest(path: str, mtime: int, size: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if _HAS_FILE_DIGEST else _sha(file)
+
+
+_HAS_FILE_DIGEST = hasattr(hashlib, "file_digest")  # Python 3.11
+
+
+def _sha(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
