@@ -101,75 +101,84 @@ def read_grid(
     own = as_mapping(config.pop("variables", None) or {}, "variables")
     config = fill_variables(config, {**own, **dict(variables or {})}, file.name)
 
-    models = {name: as_mapping(m, f"models.{name}") for name, m in config["models"].items()}
-    seeds = as_seeds(config.get("seeds", [0]))
-    side = config.get("image_size", 256)
-    size = [side, side] if isinstance(side, int) else list(side)
-    metrics = check_metrics(config.get("metrics", ["image_auroc"]))
-    common = {
-        "image_size": size,
-        "metrics": metrics,
-        "examples": int(config.get("examples", 1)),
+    config["models"] = {
+        name: as_mapping(model, f"models.{name}")
+        for name, model in as_mapping(config["models"], "models").items()
     }
-    cells, datasets, averages = [], {}, []
-    for data, entry in as_mapping(config["data"], "data").items():
-        entry = as_mapping(entry, f"data.{data}")
+    config["data"] = {
+        name: as_mapping(entry, f"data.{name}")
+        for name, entry in as_mapping(config["data"], "data").items()
+    }
+    metrics = check_metrics(config.get("metrics", ["image_auroc"]))
+    cells: list[Cell] = []
+    for data, entry in config["data"].items():
         check_keys(entry, DATA_KEYS, f"data.{data}")
         if "dataset" not in entry:
             raise ValueError(f"Expected 'dataset' in data.{data} (got none)")
-        datasets[data] = entry["dataset"]
-        categories = as_categories(entry, data)
-        if len(categories) > 1 and entry.get("average", True):
-            averages.append(data)
+        found = _cells(config, data, metrics)
         if need_data:
             check_root(entry, data)
-        special = as_mapping(entry.get("model_options") or {}, f"data.{data}.model_options")
-        check_keys(special, tuple(models), f"data.{data}.model_options")
-        chosen = entry.get("models", list(models))
-        for category, options in categories.items():
-            for model in chosen:
-                if model not in models:
-                    raise ValueError(
-                        f"Expected data.{data}.models among {', '.join(models)} (got {model!r})"
-                    )
-                detector = {**models[model], **(special.get(model) or {})}
-                _check_model(model, detector, size)
-                cells += [
-                    Cell(
-                        data,
-                        category,
-                        model,
-                        seed,
-                        {
-                            "dataset": entry["dataset"],
-                            "root": str(entry.get("root", "digits")),
-                            "options": options,
-                            "reseed": bool(entry.get("reseed", False)),
-                            "model": detector,
-                            **common,
-                        },
-                    )
-                    for seed in seeds
-                ]
+        cells += found
+    averages = [
+        data
+        for data, entry in config["data"].items()
+        if entry.get("average", True) and len({c.category for c in cells if c.data == data}) > 1
+    ]
     published = list(config.get("published") or [])
     check_keys(dict.fromkeys(published), tuple(PUBLISHED), f"{file.name}: published")
     figures = list(config.get("figures") or [])
     check_keys(dict.fromkeys(figures), ("ablation", "anomaly_maps"), f"{file.name}: figures")
-    columns = {
-        name: Column(**column)
-        for name, column in as_columns(config.get("columns"), list(models)).items()
-    }
-    tables = as_tables(config.get("tables"), metrics)
+    columns = as_columns(config.get("columns"), list(config["models"]))
     return Grid(
         str(config.get("name", file.stem)),
         cells,
-        columns,
-        tables,
+        {name: Column(**column) for name, column in columns.items()},
+        as_tables(config.get("tables"), metrics),
         published,
         figures,
-        datasets,
+        {data: entry["dataset"] for data, entry in config["data"].items()},
         averages,
     )
+
+
+def _cells(config: Mapping[str, Any], data: str, metrics: list[str]) -> list[Cell]:
+    """Give every cell of a data set."""
+    entry, models = config["data"][data], config["models"]
+    side = config.get("image_size", 256)
+    size = [side, side] if isinstance(side, int) else list(side)
+    special = as_mapping(entry.get("model_options") or {}, f"data.{data}.model_options")
+    check_keys(special, tuple(models), f"data.{data}.model_options")
+    chosen = entry.get("models", list(models))
+    for model in chosen:
+        if model not in models:
+            raise ValueError(
+                f"Expected data.{data}.models among {', '.join(models)} (got {model!r})"
+            )
+        _check_model(model, {**models[model], **(special.get(model) or {})}, size)
+    common = {
+        "dataset": entry["dataset"],
+        "root": str(entry.get("root", "digits")),
+        "reseed": bool(entry.get("reseed", False)),
+        "image_size": size,
+        "metrics": metrics,
+        "examples": bool(config.get("examples", True)),
+    }
+    return [
+        Cell(
+            data,
+            category,
+            model,
+            seed,
+            {
+                **common,
+                "options": options,
+                "model": {**models[model], **(special.get(model) or {})},
+            },
+        )
+        for category, options in as_categories(entry, data).items()
+        for model in chosen
+        for seed in as_seeds(config.get("seeds", [0]))
+    ]
 
 
 def _check_model(name: str, model: Mapping[str, Any], size: list[int]) -> None:
