@@ -3,8 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import torch
+from torch import Tensor
+
+from pyg_viglad.benchmark._loops import in_order
 from pyg_viglad.benchmark.detector import Scores
-from pyg_viglad.scoring.scorer import Feature, Scorer
+from pyg_viglad.scoring import Mahalanobis, Standardization
+from pyg_viglad.scoring.scorer import Feature
 
 if TYPE_CHECKING:
     from pyg_viglad.models import Prediction, ViGLAD
@@ -19,6 +24,8 @@ SCORES = {
     "A_n": "node_score",
     "A+A_n": "score",
 }
+
+_BATCH = 8
 
 
 class ViGLADDetector:
@@ -96,7 +103,7 @@ class ViGLADDetector:
         if isinstance(options.get("quantiles"), list):
             self.options["quantiles"] = tuple(options["quantiles"])
         self.model: ViGLAD | None = None
-        self._scorers: dict[str, Any] = {}
+        self._others: dict[str, tuple[Mahalanobis, Standardization]] = {}
 
     def fit(self, train: Any, validation: Any, folder: Path) -> dict[str, Any]:
         """Train, from the last checkpoint in the folder where there is one, and fit the statistics."""
@@ -109,8 +116,6 @@ class ViGLADDetector:
 
         seed_everything(self.seed, verbose=False)
         model = ViGLAD(image_size=self.image_size, **self.options)
-        for feature in self.also_features:
-            self._scorers[feature] = _scorer_like(model, feature)
         photographs = Photographs(
             self.penalty,
             max(self.image_size),
@@ -129,6 +134,7 @@ class ViGLADDetector:
             **self.trainer,  # type: ignore[arg-type]
         )
         last = folder / "checkpoints" / "last.ckpt"
+        resumed = last.is_file()  # then the seconds of the record are those of the last part
         fit(
             model,
             train,
@@ -136,19 +142,19 @@ class ViGLADDetector:
             trainer,
             penalty=photographs,
             seed=self.seed,
-            checkpoint=str(last) if last.is_file() else None,
+            checkpoint=str(last) if resumed else None,
             **self.training,  # type: ignore[arg-type]
         )
         self.model = model.to(self.device).eval()
-        own = model.scorer
-        for scorer in self._scorers.values():
-            model.scorer = scorer.to(self.device)
-            model.fit_statistics(train, validation)
-        model.scorer = own
+        self._fit_others(model, train, validation)
         if self.keep_model:
             model.save_pretrained(folder / "model")
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        return {"iterations": trainer.global_step, "trained_parameters": trained}
+        return {
+            "iterations": trainer.global_step,
+            "trained_parameters": trained,
+            "resumed": resumed,
+        }
 
     def predict(self, dataset: Any) -> Scores:
         """Score every image by every score; the maps are the combined ones."""
@@ -163,24 +169,41 @@ class ViGLADDetector:
         }
         if prediction.node_score is None:
             del images["A+A_n"]  # it is A
-        own = model.scorer
-        for feature, scorer in self._scorers.items():
-            model.scorer = scorer
-            other = _predict(model, dataset)
-            images[f"A:{feature}"] = other.paper_score
-            images[f"A_f:{feature}"] = other.feature_score
-        model.scorer = own
+        scorer = model.scorer
+        for feature, vectors in self._vectors(model, dataset).items():
+            gaussian, scale = self._others[feature]
+            distance = gaussian(vectors)
+            images[f"A_f:{feature}"] = distance
+            images[f"A:{feature}"] = (
+                scorer.reconstruction_scale(prediction.reconstruction_score) + scale(distance)
+                if scorer.fusion == "standardized"
+                else prediction.reconstruction_score + distance
+            )
         return Scores(images, prediction.anomaly_map)
+
+    def _vectors(self, model: "ViGLAD", dataset: Any) -> dict[str, Tensor]:
+        """Give the spatial means ``[B, C]`` of the further features."""
+        if not self.also_features:
+            return {}
+        parts: dict[str, list[Tensor]] = {feature: [] for feature in self.also_features}
+        with torch.no_grad():
+            for images in in_order(dataset, _BATCH, self.device):
+                features = model.features(images)
+                for feature, found in parts.items():
+                    found.append(getattr(features, feature).float().mean((2, 3)).cpu())
+        return {feature: torch.cat(found) for feature, found in parts.items()}
+
+    def _fit_others(self, model: "ViGLAD", train: Any, validation: Any) -> None:
+        """Fit a Gaussian of the training images and a scale of the validation images for each."""
+        held_out = self._vectors(model, validation)
+        for feature, vectors in self._vectors(model, train).items():
+            gaussian, scale = Mahalanobis(), Standardization()
+            gaussian.fit(vectors)
+            scale.fit(gaussian(held_out[feature]))
+            self._others[feature] = (gaussian, scale)
 
 
 def _predict(model: "ViGLAD", dataset: Any) -> "Prediction":
     from pyg_viglad.commands._report import predict_all
 
     return predict_all(model, dataset, progress=False)
-
-
-def _scorer_like(model: "ViGLAD", feature: Any) -> Any:
-    """Make a scorer of another feature, without node-wise Gaussians: those do not depend on it."""
-    own = model.scorer
-    quantiles = (own.local.start, own.local.end)
-    return Scorer(feature, own.fusion, quantiles, own.threshold.quantile)

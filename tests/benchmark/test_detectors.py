@@ -86,9 +86,46 @@ def test_viglad_gives_all_scores_of_one_training(fitted):
     if name != "viglad":
         return
     scores = good.images
-    assert list(scores) == ["A", "A_r", "A_f", "A_n", "A+A_n", "A:teacher", "A_f:teacher"]
+    assert set(scores) == {"A", "A_r", "A_f", "A_n", "A+A_n", "A:teacher", "A_f:teacher"}
     assert not torch.allclose(scores["A_f"], scores["A_f:teacher"])
     assert facts["iterations"] == 2
+
+
+def test_further_features_are_what_a_model_of_that_feature_gives(tmp_path):
+    scores = {}
+    for feature, also in (("student_second", ["student_first"]), ("student_first", [])):
+        options = {**VIGLAD, "autoencoder": "conv", "feature": feature, "also_features": also}
+        detector = make_detector("viglad", (SIDE, SIDE), seed=1, **options)
+        folder = tmp_path / feature
+        folder.mkdir()
+        detector.fit(normal(4), normal(3, 5), folder)
+        scores[feature] = detector.predict(normal(2, 7)).images
+    for name in ("A", "A_f"):
+        one, other = (
+            scores["student_second"][f"{name}:student_first"],
+            scores["student_first"][name],
+        )
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(
+        scores["student_second"]["A_r"], scores["student_first"]["A_r"], atol=1e-4
+    )
+
+
+def test_training_goes_on_where_it_was(tmp_path):
+    options = {**VIGLAD, "autoencoder": "conv", "checkpoint_every": 1}
+    (tmp_path / "whole").mkdir()
+    straight = make_detector("viglad", (SIDE, SIDE), **{**options, "iterations": 3})
+    straight.fit(normal(2), normal(2, 5), tmp_path / "whole")
+    (tmp_path / "cut").mkdir()
+    cut = make_detector("viglad", (SIDE, SIDE), **{**options, "iterations": 3})
+    with pytest.raises(ValueError, match="validation"):  # long after the first checkpoint
+        cut.fit(normal(2), normal(0), tmp_path / "cut")
+    again = make_detector("viglad", (SIDE, SIDE), **{**options, "iterations": 3})
+    facts = again.fit(normal(2), normal(2, 5), tmp_path / "cut")
+    assert facts["resumed"]
+    assert facts["iterations"] == 3
+    for name, value in again.predict(normal(1, 7)).images.items():
+        assert torch.allclose(value, straight.predict(normal(1, 7)).images[name], atol=1e-4)
 
 
 def test_same_seed_same_scores(backbone, tmp_path):
