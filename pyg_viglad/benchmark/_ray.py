@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +36,7 @@ def run_on_ray(
     ray = _import_ray()
     own = not ray.is_initialized()
     if own:
+        _check_address(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, OSError) as error:
@@ -60,7 +62,19 @@ def run_on_ray(
             ray.shutdown()
 
 
+def _check_address(address: str) -> None:
+    """Try a host and port: Ray itself would wait for minutes, and warn all the while."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"Expected a Ray cluster at {address!r} ({error})") from error
+
+
 def _import_ray() -> Any:
+    # A task without a GPU keeps the GPUs it can see, as Ray is about to have it anyway.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         return import_module("ray")

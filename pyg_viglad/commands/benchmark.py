@@ -52,7 +52,7 @@ def benchmark(
     if not cells:
         raise ValueError(f"Expected 'only' to name at least one cell (got {only})")
     if not status:
-        chosen = _device(device)
+        chosen = _device(device, check=ray is None)
         folder.mkdir(parents=True, exist_ok=True)
         before = sum(state.state == "done" for state in grid_states(cells, folder))
         print(f"{len(cells)} cells, {before} of them done: {folder}", flush=True)
@@ -81,14 +81,15 @@ def benchmark(
     return counts
 
 
-def _device(name: str) -> str:
+def _device(name: str, check: bool) -> str:
     from pyg_viglad.commands._run import open_device
 
     if name == "auto":
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
-    open_device(name)
+    if check:  # over Ray the nodes may have what this machine lacks
+        open_device(name)
     return name
 
 

@@ -58,3 +58,10 @@ def test_cells_run_on_all_nodes(cluster, tmp_path):
         for path in (out / "cells").glob("*/result.json")
     }
     assert len(nodes - {None}) == 2
+
+
+def test_no_cluster_is_said_at_once(tmp_path):
+    pytest.importorskip("ray")
+    cells = read_grid(write_config(tmp_path, tiny())).cells
+    with pytest.raises(ValueError, match="Expected a Ray cluster at '127.0.0.1:1'"):
+        run_grid(cells, tmp_path / "out", ray="127.0.0.1:1")
