@@ -23,7 +23,7 @@ def train(
     k: int = 12,
     operator: str = "max_relative",
     dynamic: bool = True,
-    losses: Literal["printed", "practice"] = "practice",
+    losses: Literal["printed", "practice"] = "printed",
     feature: Literal["student_second", "student_first", "teacher"] = "student_second",
     fusion: Literal["standardized", "sum"] = "standardized",
     nodes: bool = False,

@@ -96,7 +96,7 @@ class ViGLAD(nn.Module):
         k: int = 12,
         operator: Operator = "max_relative",
         dynamic: bool = True,
-        losses: Literal["printed", "practice"] = "practice",
+        losses: Literal["printed", "practice"] = "printed",
         hard_quantile: float = 0.999,
         feature: Feature = "student_second",
         fusion: Fusion = "standardized",
