@@ -63,5 +63,5 @@ def test_cells_run_on_all_nodes(cluster, tmp_path):
 def test_no_cluster_is_said_at_once(tmp_path):
     pytest.importorskip("ray")
     cells = read_grid(write_config(tmp_path, tiny())).cells
-    with pytest.raises(ValueError, match=r"Expected a Ray cluster at '127\.0\.0\.1:1'"):
+    with pytest.raises(ValueError, match=r"Ray cluster at '127\.0\.0\.1:1'"):
         run_grid(cells, tmp_path / "out", ray="127.0.0.1:1")
