@@ -1,5 +1,6 @@
 """``pyg-viglad demo``: real digits, a trained detector and its pictures in minutes."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def demo(
     write_json(folder / "metrics.json", written)
     for picture in ("node_graphs.png", "anomaly_maps.png", "scores.png", "roc.png"):
         print(f"Picture: {folder / picture}")
-    examples = write_examples(folder / "images", options)
+    examples = write_examples(folder, options)
     print(f"Go on with: pyg-viglad graph {examples[1]} --model {folder} --html --graphml")
     metrics["image_auroc"][name] = baseline
     return metrics
@@ -79,16 +80,20 @@ def pixel_baseline(options: dict[str, Any]) -> dict[str, float]:
 
 
 def write_examples(folder: Path, options: dict[str, Any]) -> list[Path]:
-    """Write the first test image of each kind as a file, to try the other commands on."""
+    """Write the test images that the pictures show as files, to try the other commands on."""
     import torch
     from PIL import Image
 
     test = open_data("digits", (IMAGE_SIZE, IMAGE_SIZE), options).test
-    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "scores.csv").open(encoding="utf-8") as lines:
+        scores = [float(row["score"]) for row in csv.DictReader(lines)]
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     files = []
     for defect in dict.fromkeys(test.defects):
-        pixels = (255 * test[test.defects.index(defect)].img[0]).round().to(torch.uint8)
-        files.append(folder / f"{defect or 'good'}.png")
+        places = [place for place, name in enumerate(test.defects) if name == defect]
+        median = sorted(places, key=lambda place: scores[place])[len(places) // 2]
+        pixels = (255 * test[median].img[0]).round().to(torch.uint8)
+        files.append(folder / "images" / f"{defect or 'good'}.png")
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(files[-1])
     return files
 
