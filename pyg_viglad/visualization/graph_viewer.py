@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from pyg_viglad._files import write_text
 from pyg_viglad.models import Prediction, ViGAutoEncoder, ViGLAD
 from pyg_viglad.transforms import to_image
 from pyg_viglad.transforms.to_image import ImageLike
@@ -177,9 +178,7 @@ class GraphViewer:
         target = Path(path)
         if not target.parent.is_dir():
             raise FileNotFoundError(f"Expected a folder '{target.parent}' (got none) for the page")
-        partial = target.with_name(target.name + ".part")
-        partial.write_bytes(self._html.encode())
-        partial.replace(target)
+        write_text(target, self._html)
         return target
 
     def show(self) -> None:

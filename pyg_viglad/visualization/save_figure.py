@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyg_viglad._files import write_bytes
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -67,8 +69,6 @@ def save_figure(
         with embedded_fonts():
             figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
         file = target.with_name(f"{target.name}.{kind}")
-        partial = file.with_name(file.name + ".part")
-        partial.write_bytes(buffer.getvalue())
-        partial.replace(file)
+        write_bytes(file, buffer.getvalue())
         written.append(file)
     return written
