@@ -6,7 +6,7 @@ from pyg_viglad.benchmark.make_detector import DETECTORS, detector_options, make
 from pyg_viglad.benchmark.measure import measure
 from pyg_viglad.benchmark.published import PUBLISHED
 from pyg_viglad.benchmark.read_grid import Column, Grid, read_grid
-from pyg_viglad.benchmark.run_cell import run_cell
+from pyg_viglad.benchmark.run_cell import attempt_cells
 from pyg_viglad.benchmark.run_grid import grid_states, run_grid
 from pyg_viglad.benchmark.summarize import Summary, collect_results, summarize, tidy_rows
 from pyg_viglad.benchmark.tables import build_tables
@@ -20,6 +20,7 @@ __all__ = [
     "Grid",
     "Scores",
     "Summary",
+    "attempt_cells",
     "build_tables",
     "collect_results",
     "detector_options",
@@ -27,7 +28,6 @@ __all__ = [
     "make_detector",
     "measure",
     "read_grid",
-    "run_cell",
     "run_grid",
     "summarize",
     "tidy_rows",

@@ -4,22 +4,18 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from pyg_viglad._files import write_text
-from pyg_viglad.benchmark.cell import Cell
-from pyg_viglad.benchmark.run_cell import ERROR, Outcome, attempt_cell
+from pyg_viglad.benchmark.run_cell import ERROR, RESULT, Job, Outcome, attempt_cells
 
 __all__ = ["run_in_processes"]
-
-Job = tuple[Cell, Path]
 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class _Worker:
-    """A process that takes one cell after the other.
+    """A process that takes one group of cells after the other.
 
     When the parent dies, however it does, the pipe closes: the worker ends its cell and then itself.
     """
@@ -40,20 +36,20 @@ class _Worker:
                 else:
                     os.environ[name] = value
         other.close()
-        self.job: Job | None = None
+        self.jobs: list[Job] = []
 
-    def send(self, job: Job) -> None:
-        self.job = job
-        self.connection.send(job)
+    def send(self, jobs: list[Job]) -> None:
+        self.jobs = jobs
+        self.connection.send(jobs)
 
-    def receive(self) -> Outcome:
-        """Give the outcome; a process that died has failed."""
+    def receive(self) -> list[Outcome] | None:
+        """Give the outcomes, or None where the process died."""
         try:
-            outcome: Outcome = self.connection.recv()
+            outcomes: list[Outcome] = self.connection.recv()
         except (EOFError, ConnectionError):
             self.process.join()
-            return Outcome("died", f"the process died (exit code {self.process.exitcode})")
-        return outcome
+            return None
+        return outcomes
 
     def close(self, now: bool = False) -> None:
         self.connection.close()
@@ -63,11 +59,11 @@ class _Worker:
 
 
 def run_in_processes(
-    jobs: list[Job],
+    jobs: list[list[Job]],
     workers: int,
     device: str,
     threads: int,
-    report: Callable[[Cell, Outcome], None],
+    report: Callable[[list[Job], list[Outcome]], None],
 ) -> None:
     """Run cells in several processes, each with its share of the threads and GPUs."""
     import torch
@@ -80,21 +76,19 @@ def run_in_processes(
     try:
         for worker in team:
             worker.send(waiting.pop())
-        while any(worker.job for worker in team):
-            busy: dict[Any, _Worker] = {w.connection: w for w in team if w.job}
+        while any(worker.jobs for worker in team):
+            busy: dict[Any, _Worker] = {w.connection: w for w in team if w.jobs}
             for connection in wait(list(busy)):
                 worker = busy[connection]
-                outcome = worker.receive()
-                cell, folder = worker.job or jobs[0]
-                worker.job = None
-                if outcome.state == "died":
-                    write_text(folder / ERROR, outcome.message + "\n")
-                    outcome = Outcome("failed", outcome.message)
+                outcomes = worker.receive()
+                group, worker.jobs = worker.jobs, []
+                if outcomes is None:
+                    outcomes = _died(group, worker.process.exitcode)
                     if waiting:
                         place = team.index(worker)
                         worker.close()
                         worker = team[place] = _Worker(devices[place], threads)
-                report(cell, outcome)
+                report(group, outcomes)
                 if waiting:
                     worker.send(waiting.pop())
         finished = True
@@ -103,20 +97,34 @@ def run_in_processes(
             worker.close(now=not finished)
 
 
+def _died(jobs: list[Job], code: int | None) -> list[Outcome]:
+    """Note the death of a process with every cell that it left without a result."""
+    outcomes = []
+    for _, folder in jobs:
+        if (folder / RESULT).is_file():
+            outcomes.append(Outcome("done"))
+            continue
+        message = f"the process died (exit code {code})"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / ERROR, message + "\n")
+        outcomes.append(Outcome("failed", message))
+    return outcomes
+
+
 def _work(connection: Connection, device: str, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
     while True:
         try:
-            cell, folder = connection.recv()
+            jobs = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            outcome = attempt_cell(cell, folder, device)
+            outcomes = attempt_cells(jobs, device)
         except KeyboardInterrupt:
             return
         try:
-            connection.send(outcome)
+            connection.send(outcomes)
         except OSError:  # the parent is gone; what was computed stays
             return

@@ -5,12 +5,10 @@ import os
 import socket
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from pyg_viglad._files import write_text
-from pyg_viglad.benchmark.cell import Cell
-from pyg_viglad.benchmark.run_cell import ERROR, RESULT, Outcome, attempt_cell
+from pyg_viglad._files import write_bytes, write_text
+from pyg_viglad.benchmark.run_cell import ERROR, RESULT, Job, Outcome, attempt_cells
 
 __all__ = ["run_on_ray"]
 
@@ -19,11 +17,11 @@ _FILES = ("scores.csv", "examples.npz", ERROR, RESULT)
 
 
 def run_on_ray(
-    jobs: list[tuple[Cell, Path]],
+    jobs: list[list[Job]],
     address: str,
     device: str,
     threads: int,
-    report: Callable[[Cell, Outcome], None],
+    report: Callable[[list[Job], list[Outcome]], None],
 ) -> None:
     """Run cells as Ray tasks, spread over all nodes.
 
@@ -50,13 +48,15 @@ def run_on_ray(
             max_retries=2,  # where a node is lost
         )
         running = {
-            task.remote(cell, str(folder.absolute()), device, threads): (cell, folder)
-            for cell, folder in jobs
+            task.remote(
+                [(cell, folder.absolute()) for cell, folder in group], device, threads
+            ): group
+            for group in jobs
         }
         while running:
             (done,), _ = ray.wait(list(running), num_returns=1)
-            cell, folder = running.pop(done)
-            report(cell, _collect(ray, done, folder))
+            group = running.pop(done)
+            report(group, _collect(ray, done, group))
     finally:
         if own:
             ray.shutdown()
@@ -85,31 +85,35 @@ def _import_ray() -> Any:
         ) from error
 
 
-def _task(cell: Cell, folder: str, device: str, threads: int) -> tuple[Outcome, dict[str, bytes]]:
+def _task(
+    jobs: list[Job], device: str, threads: int
+) -> tuple[list[Outcome], list[dict[str, bytes]]]:
     import torch
 
     torch.set_num_threads(threads)
-    outcome = attempt_cell(cell, Path(folder), device)
-    files = {
-        name: Path(folder, name).read_bytes() for name in _FILES if Path(folder, name).is_file()
-    }
-    return outcome, files
+    outcomes = attempt_cells(jobs, device)
+    files = [
+        {name: (folder / name).read_bytes() for name in _FILES if (folder / name).is_file()}
+        for _, folder in jobs
+    ]
+    return outcomes, files
 
 
-def _collect(ray: Any, reference: Any, folder: Path) -> Outcome:
-    folder.mkdir(parents=True, exist_ok=True)
+def _collect(ray: Any, reference: Any, jobs: list[Job]) -> list[Outcome]:
+    for _, folder in jobs:
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        outcome, files = ray.get(reference)
+        outcomes, files = ray.get(reference)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        write_text(folder / ERROR, f"{reason}\n\n{error}\n")
-        return Outcome("failed", reason)
-    for name in _FILES:
-        if name in files and not (folder / name).is_file():
-            partial = folder / f"{name}.part"
-            partial.write_bytes(files[name])
-            partial.replace(folder / name)
-    if outcome.state == "done":
-        (folder / ERROR).unlink(missing_ok=True)
-    found: Outcome = outcome
+        for _, folder in jobs:
+            write_text(folder / ERROR, f"{reason}\n\n{error}\n")
+        return [Outcome("failed", reason)] * len(jobs)
+    for (_, folder), outcome, contents in zip(jobs, outcomes, files, strict=True):
+        for name in _FILES:
+            if name in contents and not (folder / name).is_file():
+                write_bytes(folder / name, contents[name])
+        if outcome.state == "done":
+            (folder / ERROR).unlink(missing_ok=True)
+    found: list[Outcome] = outcomes
     return found

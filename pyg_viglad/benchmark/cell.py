@@ -14,6 +14,10 @@ __all__ = ["Cell"]
 _FORMAT = 1
 # Parameters that are files or folders: a file counts by its content, a folder by its name.
 _PATHS = ("root", "teacher", "weights", "penalty")
+# Options of a data set that change its test images alone: cells that differ in nothing else share a fit.
+_TEST_OPTIONS = {
+    "digit_anatomy": ("altered", "kinds", "num_test_good", "num_test_anomalous"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,19 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """Hash of all that decides the result; names in tables do not."""
-        content = {"format": _FORMAT, "seed": self.seed, "params": _fingerprint(self.params)}
+        return self._hash(self.params)
+
+    @cached_property
+    def fit_key(self) -> str:
+        """Hash of all that decides the fitted detector, which cells with other test images share."""
+        params = {k: v for k, v in self.params.items() if k not in ("metrics", "examples")}
+        ignored = _TEST_OPTIONS.get(str(params.get("dataset")), ())
+        options = params.get("options") or {}
+        params["options"] = {k: v for k, v in options.items() if k not in ignored}
+        return self._hash(params)
+
+    def _hash(self, params: dict[str, Any]) -> str:
+        content = {"format": _FORMAT, "seed": self.seed, "params": _fingerprint(params)}
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 

@@ -127,7 +127,8 @@ def format_costs(results: list[tuple[Cell, dict[str, Any]]]) -> str:
         results: Of :func:`~pyg_viglad.benchmark.collect_results`.
     """
     lines = [
-        "Seconds of a cell, mean over its categories and seeds.",
+        "Seconds of a cell, mean over its categories and seeds. Categories with the same training images "
+        "share a fit.",
         "",
         "| data set | model | cells | fit (s) | test (ms an image) | steps | device, threads |",
         "|---|---|---:|---:|---:|---:|---|",

@@ -1,30 +1,33 @@
-"""From a cell to its result, in its folder."""
+"""From cells to their results, each in its folder."""
 
-import json
 import platform
 import shutil
 import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from pyg_viglad import __version__
 from pyg_viglad._files import write_json, write_text
 from pyg_viglad.benchmark._examples import write_examples
 from pyg_viglad.benchmark.cell import Cell
-from pyg_viglad.benchmark.detector import Scores
+from pyg_viglad.benchmark.detector import Detector, Scores
 from pyg_viglad.benchmark.make_detector import make_detector
 from pyg_viglad.benchmark.measure import measure
+from pyg_viglad.commands._data import Splits, open_data
 
-__all__ = ["ERROR", "RESULT", "Outcome", "attempt_cell", "run_cell"]
+__all__ = ["ERROR", "RESULT", "Job", "Outcome", "attempt_cell", "attempt_cells"]
 
 RESULT = "result.json"
 ERROR = "error.txt"
+
+Job = tuple[Cell, Path]
 
 
 class Outcome(NamedTuple):
@@ -35,27 +38,46 @@ class Outcome(NamedTuple):
 
 
 def attempt_cell(cell: Cell, folder: Path, device: str = "cpu") -> Outcome:
-    """Run a cell unless it is done; a failure is written to ``error.txt`` and given back.
+    """Run one cell; see :func:`attempt_cells`."""
+    return attempt_cells([(cell, folder)], device)[0]
+
+
+def attempt_cells(jobs: list[Job], device: str = "cpu") -> list[Outcome]:
+    """Run the cells that are not done, with one fit for all; failures go to ``error.txt``.
 
     Args:
-        cell: The cell.
-        folder: Its folder, which is made.
+        jobs: Cells of one ``fit_key``, each with its folder, which is made. Unfinished work lies in
+            the first one's.
         device: A torch device.
+
+    Returns:
+        What became of each cell.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _claim(folder) as claimed:
-        if not claimed:
-            return Outcome("busy", "another process is at it")
-        if (folder / RESULT).is_file():
-            return Outcome("done")
-        try:
-            run_cell(cell, folder, device)
-        except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            write_text(folder / ERROR, f"{reason}\n\n{traceback.format_exc()}")
-            return Outcome("failed", reason)
-        (folder / ERROR).unlink(missing_ok=True)
-        return Outcome("done")
+    with ExitStack() as stack:
+        for _, folder in jobs:
+            folder.mkdir(parents=True, exist_ok=True)
+        # Whoever holds the first folder has the fit.
+        claimed = [stack.enter_context(_claim(folder)) for _, folder in jobs]
+        if not all(claimed):
+            return [Outcome("busy", "another process is at it")] * len(jobs)
+        outcomes = []
+        fitted = _Fit(jobs[0][1] / "work", device)
+        for cell, folder in jobs:
+            if (folder / RESULT).is_file():
+                outcomes.append(Outcome("done"))
+                continue
+            try:
+                _run_cell(cell, folder, fitted)
+            except Exception as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                write_text(folder / ERROR, f"{reason}\n\n{traceback.format_exc()}")
+                outcomes.append(Outcome("failed", reason))
+                continue
+            (folder / ERROR).unlink(missing_ok=True)
+            outcomes.append(Outcome("done"))
+        if all(outcome.state == "done" for outcome in outcomes):
+            shutil.rmtree(jobs[0][1] / "work", ignore_errors=True)
+        return outcomes
 
 
 @contextmanager
@@ -75,40 +97,65 @@ def _claim(folder: Path) -> Iterator[bool]:
         yield True
 
 
-def run_cell(cell: Cell, folder: Path, device: str = "cpu") -> dict[str, Any]:
-    """Fit the cell's detector, score the test images, and write scores.csv, examples.npz and result.json.
+class _Fit:
+    """A detector that is fitted when it is first asked for, or the error that it ended in."""
+
+    def __init__(self, work: Path, device: str) -> None:
+        self.work = work
+        self.device = device
+        self.facts: dict[str, Any] = {}
+        self.seconds = 0.0
+        self._detector: Detector | None = None
+        self._validation_maps: Tensor | None = None
+        self._error: Exception | None = None
+
+    def detector(self, cell: Cell, splits: Splits) -> Detector:
+        """Fit, or raise what fitting raised."""
+        if self._error is not None:
+            raise self._error
+        if self._detector is None:
+            model = dict(cell.params["model"])
+            height, width = cell.params["image_size"]
+            try:
+                detector = make_detector(
+                    model.pop("type"), (height, width), cell.seed, self.device, **model
+                )
+                self.work.mkdir(exist_ok=True)
+                start = time.perf_counter()
+                self.facts = detector.fit(splits.train, splits.validation, self.work)
+                self.seconds = time.perf_counter() - start
+            except Exception as error:
+                self._error = error
+                raise
+            self._detector = detector
+        return self._detector
+
+    def validation_maps(self, cell: Cell, splits: Splits) -> Tensor | None:
+        """Score the validation images, once."""
+        if self._validation_maps is None:
+            self._validation_maps = self.detector(cell, splits).predict(splits.validation).maps
+        return self._validation_maps
+
+
+def _run_cell(cell: Cell, folder: Path, fit: _Fit) -> None:
+    """Score the cell's test images, and write scores.csv, examples.npz and result.json.
 
     ``result.json`` is written last, and whole: where it is, the cell is done.
-
-    Args:
-        cell: The cell.
-        folder: Its folder, which exists.
-        device: A torch device.
-
-    Returns:
-        What ``result.json`` holds.
     """
-    from pyg_viglad.commands._data import open_data
-
     params = cell.params
     height, width = params["image_size"]
     options = dict(params["options"])
     if params["reseed"]:
         options["seed"] = cell.seed
     splits = open_data(params["root"], (height, width), options, params["dataset"])
-    model = dict(params["model"])
-    detector = make_detector(model.pop("type"), (height, width), cell.seed, device, **model)
-    work = folder / "work"
-    work.mkdir(exist_ok=True)
+    detector = fit.detector(cell, splits)
     start = time.perf_counter()
-    facts = detector.fit(splits.train, splits.validation, work)
-    fitted = time.perf_counter()
     scores = detector.predict(splits.test)
     predicted = time.perf_counter()
     values = measure(scores, splits.test, params["metrics"])
     _write_scores(folder / "scores.csv", scores, splits.test)
     if params["examples"] and scores.maps is not None:
-        validation = detector.predict(splits.validation).maps
+        validation = fit.validation_maps(cell, splits)
         write_examples(folder / "examples.npz", scores, validation, splits.test)
     kinds = list(splits.test.kinds)
     result = {
@@ -117,25 +164,25 @@ def run_cell(cell: Cell, folder: Path, device: str = "cpu") -> dict[str, Any]:
         "model": cell.model,
         "seed": cell.seed,
         "key": cell.key,
+        "fit_key": cell.fit_key,
         "metrics": values,
-        "facts": facts,
+        "facts": fit.facts,
         "seconds": {
-            "fit": round(fitted - start, 3),
-            "predict": round(predicted - fitted, 3),
+            "fit": round(fit.seconds, 3),
+            "predict": round(predicted - start, 3),
         },
         "images": {
             "train": len(splits.train),
             "validation": len(splits.validation),
             **{kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         },
-        "environment": _environment(device),
+        "environment": _environment(fit.device),
         "params": params,
     }
+    kept = fit.work / "model"
+    if params["model"].get("keep_model") and kept.is_dir():
+        shutil.copytree(kept, folder / "model", dirs_exist_ok=True)
     write_json(folder / RESULT, result)
-    if model.get("keep_model") and (work / "model").is_dir():
-        shutil.move(str(work / "model"), str(folder / "model"))
-    shutil.rmtree(work)
-    return json.loads((folder / RESULT).read_text())  # type: ignore[no-any-return]
 
 
 def _write_scores(path: Path, scores: Scores, dataset: Any) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pyg_viglad.benchmark.cell import Cell
-from pyg_viglad.benchmark.run_cell import ERROR, RESULT, Outcome, attempt_cell
+from pyg_viglad.benchmark.run_cell import ERROR, RESULT, Job, Outcome, attempt_cells
 
 __all__ = ["CellState", "cell_folder", "grid_states", "run_grid"]
 
-Job = tuple[Cell, Path]
 Report = Callable[[Cell, Outcome], None]
+GroupReport = Callable[[list[Job], list[Outcome]], None]
 
 
 class CellState(NamedTuple):
@@ -59,6 +59,8 @@ def run_grid(
 ) -> None:
     """Run the cells that are not done; a failed one does not stop the others.
 
+    Cells that differ in their test images alone run together, with one fit.
+
     Args:
         cells: The cells; cells of one key run once.
         output: Folder of the grid, with a folder a cell in ``cells``.
@@ -76,30 +78,39 @@ def run_grid(
             f"Expected 'workers' and 'threads' of at least 1 (got {workers}, {threads})"
         )
     states = grid_states(cells, output)
-    pending = list({s.cell.key: s.cell for s in states if s.state != "done"}.values())
-    if not pending:
+    pending = {s.cell.key for s in states if s.state != "done"}
+    groups: dict[str, dict[str, Job]] = {}
+    for cell in cells:
+        group = groups.setdefault(cell.fit_key, {})
+        group.setdefault(cell.key, (cell, cell_folder(output, cell)))
+    jobs = [list(group.values()) for group in groups.values() if pending & set(group)]
+    if not jobs:
         return
-    jobs = [(cell, cell_folder(output, cell)) for cell in pending]
-    busy: list[Job] = []
+    busy: list[list[Job]] = []
 
-    def note(cell: Cell, outcome: Outcome) -> None:
-        if outcome.state == "busy":
-            busy.append((cell, cell_folder(output, cell)))
+    def tell(group: list[Job], outcomes: list[Outcome]) -> None:
+        for (cell, _), outcome in zip(group, outcomes, strict=True):
+            if cell.key in pending:
+                report(cell, outcome)
+
+    def note(group: list[Job], outcomes: list[Outcome]) -> None:
+        if any(outcome.state == "busy" for outcome in outcomes):
+            busy.append(group)
         else:
-            report(cell, outcome)
+            tell(group, outcomes)
 
     _run(jobs, workers, ray, device, threads, note)
     if busy:  # another look at the end: who had them may have been killed just before
-        _run(list(busy), workers, ray, device, threads, report)
+        _run(list(busy), workers, ray, device, threads, tell)
 
 
 def _run(
-    jobs: list[Job],
+    jobs: list[list[Job]],
     workers: int,
     ray: str | None,
     device: str,
     threads: int | None,
-    report: Report,
+    report: GroupReport,
 ) -> None:
     workers = min(workers, len(jobs))
     if ray is not None:
@@ -117,5 +128,5 @@ def _run(
             import torch
 
             torch.set_num_threads(threads)
-        for cell, folder in jobs:
-            report(cell, attempt_cell(cell, folder, device))
+        for group in jobs:
+            report(group, attempt_cells(group, device))

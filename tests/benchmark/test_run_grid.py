@@ -20,6 +20,10 @@ def results(folder):
     return {path.parent.name: path for path in (folder / "cells").glob("*/result.json")}
 
 
+def file_of(output, cell):
+    return cell_folder(output, cell) / "result.json"
+
+
 def stamps(folder):
     return {name: path.stat().st_mtime_ns for name, path in results(folder).items()}
 
@@ -107,6 +111,44 @@ def test_a_failing_cell_is_isolated_and_tried_again(weights, tmp_path):
     assert [s.state for s in grid_states(cells, tmp_path / "out")] == ["done", "done"]
     after = stamps(tmp_path / "out")
     assert {name: after[name] for name in before} == before
+
+
+def test_cells_with_other_test_images_share_a_fit(tmp_path):
+    log = tmp_path / "log"
+    config = tiny({"Mean": {"type": MEAN, "log": str(log)}})
+    severities = {f"{n} altered": {"altered": n} for n in (1, 3, 9)}
+    config["data"]["Digits"]["categories"] = {**severities, "other": {"num_train": 5}}
+    cells = read_grid(write_config(tmp_path, config)).cells
+    assert len(cells) == 8 and len({c.key for c in cells}) == 8
+    assert len({c.fit_key for c in cells}) == 4
+    ended = []
+    run_grid(cells, tmp_path / "out", report=lambda cell, outcome: ended.append(cell.name))
+    assert log.read_text().split() == ["0", "1", "0", "1"]
+    assert sorted(ended) == sorted(c.name for c in cells)
+    together = {c.name: json.loads(file_of(tmp_path / "out", c).read_text()) for c in cells}
+    assert not list((tmp_path / "out").rglob("work"))
+    # One that is missing is made up for alone, and equals what it was with the others.
+    lost = cells[2]
+    file_of(tmp_path / "out", lost).unlink()
+    ended.clear()
+    run_grid(cells, tmp_path / "out", report=lambda cell, outcome: ended.append(cell.name))
+    assert ended == [lost.name]
+    again = json.loads(file_of(tmp_path / "out", lost).read_text())
+    assert again["metrics"] == together[lost.name]["metrics"]
+    # And each is what it would be by itself.
+    for cell in cells[2:4]:
+        run_grid([cell], tmp_path / "alone")
+        alone = json.loads(file_of(tmp_path / "alone", cell).read_text())
+        assert alone["metrics"] == together[cell.name]["metrics"]
+
+
+def test_a_fit_that_fails_fails_all_its_cells(tmp_path):
+    config = tiny({"Mean": {"type": MEAN, "end": "error"}}, seeds=[0])
+    config["data"]["Digits"]["categories"] = {"one": {"altered": 1}, "nine": {"altered": 9}}
+    cells = read_grid(write_config(tmp_path, config)).cells
+    run_grid(cells, tmp_path / "out")
+    states = grid_states(cells, tmp_path / "out")
+    assert [(s.state, s.message) for s in states] == [("failed", "Expected another end")] * 2
 
 
 def test_an_error_goes_when_the_cell_is_done(tmp_path):
