@@ -144,8 +144,6 @@ def read_grid(
 def _cells(config: Mapping[str, Any], data: str, metrics: list[str]) -> list[Cell]:
     """Give every cell of a data set."""
     entry, models = config["data"][data], config["models"]
-    side = config.get("image_size", 256)
-    size = [side, side] if isinstance(side, int) else list(side)
     special = as_mapping(entry.get("model_options") or {}, f"data.{data}.model_options")
     check_keys(special, tuple(models), f"data.{data}.model_options")
     chosen = entry.get("models", list(models))
@@ -154,15 +152,16 @@ def _cells(config: Mapping[str, Any], data: str, metrics: list[str]) -> list[Cel
             raise ValueError(
                 f"Expected data.{data}.models among {', '.join(models)} (got {model!r})"
             )
-        _check_model(model, {**models[model], **(special.get(model) or {})}, size)
+    described = {m: _with_size({**models[m], **(special.get(m) or {})}, config) for m in chosen}
     common = {
         "dataset": entry["dataset"],
         "root": str(entry.get("root", "digits")),
         "reseed": bool(entry.get("reseed", False)),
-        "image_size": size,
         "metrics": metrics,
         "examples": bool(config.get("examples", True)),
     }
+    for model, (size, model_options) in described.items():
+        _check_model(model, model_options, size)
     return [
         Cell(
             data,
@@ -171,14 +170,24 @@ def _cells(config: Mapping[str, Any], data: str, metrics: list[str]) -> list[Cel
             seed,
             {
                 **common,
+                "image_size": described[model][0],
                 "options": options,
-                "model": {**models[model], **(special.get(model) or {})},
+                "model": described[model][1],
             },
         )
         for category, options in as_categories(entry, data).items()
         for model in chosen
         for seed in as_seeds(config.get("seeds", [0]))
     ]
+
+
+def _with_size(
+    model: dict[str, Any], config: Mapping[str, Any]
+) -> tuple[list[int], dict[str, Any]]:
+    """Split a model's own image size, by default the benchmark's, from its options."""
+    options = dict(model)
+    side = options.pop("image_size", config.get("image_size", 256))
+    return [side, side] if isinstance(side, int) else list(side), options
 
 
 def _check_model(name: str, model: Mapping[str, Any], size: list[int]) -> None:

@@ -1,7 +1,7 @@
 """How the command line is read."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from jsonargparse import ArgumentParser
 
@@ -23,6 +23,7 @@ class CommandParser(ArgumentParser):
         kwargs["as_positional"] = first in ("grid", "image", "name")
         added = super().add_function_arguments(function, *args, **kwargs)
         for action in self._actions:
-            if getattr(action, "_typehint", None) is bool:
+            typehint = getattr(action, "_typehint", None)
+            if typehint is bool or bool in get_args(typehint):
                 action.nargs, action.const = "?", True
         return added

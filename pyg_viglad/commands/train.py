@@ -26,7 +26,7 @@ def train(
     losses: Literal["printed", "practice"] = "printed",
     feature: Literal["student_second", "student_first", "teacher"] = "student_second",
     fusion: Literal["standardized", "sum"] = "standardized",
-    nodes: bool = False,
+    nodes: bool | Literal["gaussian", "neighbors"] = False,
     quantiles: tuple[float, float] = (0.9, 0.995),
     threshold_quantile: float = 0.99,
     iterations: int = 100_000,
@@ -63,7 +63,8 @@ def train(
         losses: As printed, or by EfficientAD's practice.
         feature: What the Mahalanobis distance judges.
         fusion: How A_r and A_f are added.
-        nodes: Add a Gaussian for every node (beyond the paper).
+        nodes: Score every node by itself (beyond the paper): by a Gaussian (also true), or by its nearest
+            neighbours in the training images.
         quantiles: Quantiles of the validation maps that become 0 and 0.1.
         threshold_quantile: Quantile of the validation scores that becomes the threshold.
         iterations: Optimiser steps.

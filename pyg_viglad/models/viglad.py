@@ -21,9 +21,10 @@ from pyg_viglad.nn import Operator
 from pyg_viglad.scoring import (
     ChannelNormalization,
     Features,
-    NodeGaussian,
+    NodeScorerName,
     Scorer,
     autoencoder_teacher_loss,
+    make_node_scorer,
     penalty_loss,
     place_map,
     student_autoencoder_loss,
@@ -62,8 +63,10 @@ class ViGLAD(nn.Module):
         feature: Whose spatial mean the Mahalanobis distance judges: ``"student_second"``,
             ``"student_first"`` or ``"teacher"``.
         fusion: ``"standardized"`` or ``"sum"``, see :class:`~pyg_viglad.scoring.Scorer`.
-        nodes: Add a Gaussian for every node (ours, beyond the paper): True, or arguments of
-            :class:`~pyg_viglad.scoring.NodeGaussian`.
+        nodes: Score every node by itself (ours, beyond the paper): True or ``"gaussian"`` (a Gaussian
+            for every node), ``"neighbors"`` (its nearest neighbours in the training images), or
+            arguments of either with its name as ``type``; see
+            :func:`~pyg_viglad.scoring.make_node_scorer`.
         quantiles: Quantiles of the validation maps that become 0 and 0.1.
         threshold_quantile: Quantile of the validation scores above which an image is anomalous.
 
@@ -100,7 +103,7 @@ class ViGLAD(nn.Module):
         hard_quantile: float = 0.999,
         feature: Feature = "student_second",
         fusion: Fusion = "standardized",
-        nodes: bool | dict[str, Any] = False,
+        nodes: bool | NodeScorerName | dict[str, Any] = False,
         quantiles: tuple[float, float] = (0.9, 0.995),
         threshold_quantile: float = 0.99,
     ) -> None:
@@ -150,8 +153,8 @@ class ViGLAD(nn.Module):
             raise ValueError(
                 f"Expected 'autoencoder' to be 'vig', 'conv' or a module (got {autoencoder!r})"
             )
-        gaussian = NodeGaussian(**(nodes if isinstance(nodes, dict) else {})) if nodes else None
-        self.scorer = Scorer(feature, fusion, quantiles, threshold_quantile, gaussian)
+        node_scorer = make_node_scorer(nodes)
+        self.scorer = Scorer(feature, fusion, quantiles, threshold_quantile, node_scorer)
 
     def train(self, mode: bool = True) -> "ViGLAD":
         """Set the training mode of student and autoencoder; the teacher stays in evaluation."""

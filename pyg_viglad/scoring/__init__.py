@@ -12,6 +12,8 @@ from pyg_viglad.scoring.losses import (
 from pyg_viglad.scoring.mahalanobis import Mahalanobis
 from pyg_viglad.scoring.map_calibration import MapCalibration
 from pyg_viglad.scoring.node_gaussian import NodeGaussian
+from pyg_viglad.scoring.node_neighbors import NodeNeighbors
+from pyg_viglad.scoring.node_scorer import NodeScorer, NodeScorerName, make_node_scorer
 from pyg_viglad.scoring.scorer import Features, RawScores, Scorer
 from pyg_viglad.scoring.standardization import Standardization
 
@@ -21,12 +23,16 @@ __all__ = [
     "Mahalanobis",
     "MapCalibration",
     "NodeGaussian",
+    "NodeNeighbors",
+    "NodeScorer",
+    "NodeScorerName",
     "RawScores",
     "Scorer",
     "Standardization",
     "anomaly_map",
     "autoencoder_teacher_loss",
     "hard_mean",
+    "make_node_scorer",
     "penalty_loss",
     "place_map",
     "student_autoencoder_loss",

@@ -9,7 +9,7 @@ from pyg_viglad.scoring._fitted import Fitted
 from pyg_viglad.scoring.anomaly_map import anomaly_map
 from pyg_viglad.scoring.mahalanobis import Mahalanobis
 from pyg_viglad.scoring.map_calibration import MapCalibration
-from pyg_viglad.scoring.node_gaussian import NodeGaussian
+from pyg_viglad.scoring.node_scorer import NodeScorer
 from pyg_viglad.scoring.standardization import Standardization
 
 __all__ = ["Feature", "Features", "Fusion", "RawScores", "Scorer", "Threshold"]
@@ -67,7 +67,7 @@ class Scorer(nn.Module):
             deviation 1 before adding (PUAD); ``"sum"`` adds them as printed.
         quantiles: Quantiles of the validation maps that become 0 and 0.1.
         threshold_quantile: Quantile of the validation scores that becomes the threshold.
-        nodes: The node-wise Gaussian, or None.
+        nodes: What scores nodes, or None.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Scorer(nn.Module):
         fusion: Fusion = "standardized",
         quantiles: tuple[float, float] = (0.9, 0.995),
         threshold_quantile: float = 0.99,
-        nodes: NodeGaussian | None = None,
+        nodes: NodeScorer | None = None,
     ) -> None:
         super().__init__()
         if feature not in ("student_second", "student_first", "teacher"):

@@ -119,7 +119,7 @@ def test_cells_with_other_test_images_share_a_fit(tmp_path):
     severities = {f"{n} altered": {"altered": n} for n in (1, 3, 9)}
     config["data"]["Digits"]["categories"] = {**severities, "other": {"num_train": 5}}
     cells = read_grid(write_config(tmp_path, config)).cells
-    assert len(cells) == 8 and len({c.key for c in cells}) == 8
+    assert len(cells) == len({c.key for c in cells}) == 8
     assert len({c.fit_key for c in cells}) == 4
     ended = []
     run_grid(cells, tmp_path / "out", report=lambda cell, outcome: ended.append(cell.name))

@@ -61,3 +61,35 @@ def ledoit_wolf(vectors):
         beta += ((np.outer(row, row) - sample) ** 2).sum() / p
     shrinkage = min(beta / n**2, delta) / delta
     return (1 - shrinkage) * sample + shrinkage * mu * np.eye(p)
+
+
+def window_mean(features, top, left, size):
+    """Average, channel by channel, what of a window lies within the map of one image."""
+    _, rows, columns = features.shape
+    inside = [
+        features[:, y, x].double().numpy()
+        for y in range(top, top + size)
+        for x in range(left, left + size)
+        if 0 <= y < rows and 0 <= x < columns
+    ]
+    return sum(inside) / len(inside)
+
+
+def here_or_elsewhere(vectors, train, kept, grid, window, stride, k):
+    """Mean of the k smallest squared distances here, less that of the k smallest elsewhere.
+
+    ``vectors`` are ``[node, d]`` of one image, ``train`` ``[image, node, d]``, ``kept`` pairs of image
+    and node that serve as elsewhere, ``grid`` the rows and columns.
+    """
+    scores = []
+    for i, z in enumerate(vectors):
+        here = sorted(float(((z - image[i]) ** 2).sum()) for image in train)
+        elsewhere = []
+        for image, j in kept:
+            down = abs(i // grid[1] - j // grid[1]) * stride
+            right = abs(i % grid[1] - j % grid[1]) * stride
+            if max(down, right) >= window:
+                elsewhere.append(float(((z - train[image][j]) ** 2).sum()))
+        elsewhere.sort()
+        scores.append(np.mean(here[:k]) - np.mean(elsewhere[:k]))
+    return np.array(scores)

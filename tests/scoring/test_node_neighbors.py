@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+
+from pyg_viglad.scoring import NodeGaussian, NodeNeighbors, make_node_scorer
+from tests.oracles import scoring as oracle
+
+
+def draw(images=14, channels=6, rows=9, columns=7, seed=0):
+    """Features with places of their own: a mean for each place, and noise."""
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.randn(1, channels, rows, columns, generator=generator)
+    return means + 0.3 * torch.randn(images, channels, rows, columns, generator=generator)
+
+
+def test_scores_against_loops():
+    features = draw()
+    module = NodeNeighbors(windows=(2, 4), stride=2, dimensions=3, k=2, elsewhere=70)
+    module.fit([features[:5], features[5:12]])
+    scores = module._scores(features[12:])
+    grid = module.grid_size(9, 7)
+    assert grid == (4, 3)
+    number = grid[0] * grid[1]
+    assert scores.shape == (2, 2, number)
+    drawn = torch.randperm(12 * number, generator=torch.Generator().manual_seed(0))[:70].tolist()
+    kept = [(place // number, place % number) for place in drawn]
+    for place, window in enumerate((2, 4)):
+        shift = module.shift[place].double().numpy()
+        projection = module.projection[place].double().numpy()
+        margin = (window - 2) // 2
+        z = np.array(
+            [
+                [
+                    oracle.window_mean(image, 2 * r - margin, 2 * c - margin, window)
+                    for r in range(grid[0])
+                    for c in range(grid[1])
+                ]
+                for image in features
+            ]
+        )
+        z = (z - shift) @ projection
+        for image in (12, 13):
+            expected = oracle.here_or_elsewhere(z[image], z[:12], kept, grid, window, 2, 2)
+            found = scores[image - 12, place].double().numpy()
+            assert np.allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_directions_whiten_within_places_and_tell_places_apart():
+    features = draw(images=200, channels=5)
+    module = NodeNeighbors(windows=(1,), stride=1, dimensions=5)
+    module.fit([features])
+    vectors = features.flatten(2).transpose(1, 2)
+    within = (vectors - vectors.mean(0)).flatten(0, 1).double().numpy()
+    projection = module.projection[0].double().numpy()
+    covariance = projection.T @ (within.T @ within / len(within)) @ projection
+    assert np.allclose(covariance, np.eye(5), atol=0.05)
+    means = (vectors.mean(0) - vectors.mean((0, 1))).double().numpy() @ projection
+    between = means.T @ means
+    assert np.allclose(between, np.diag(np.diag(between)), atol=1e-2 * between.max())
+    assert (np.diff(np.diag(between)) < 0).all()
+
+
+def test_what_is_in_order_elsewhere_is_odd_here():
+    features = draw(images=60, rows=6, columns=6, seed=1)
+    module = NodeNeighbors(windows=(1,), stride=1)
+    module.fit([features[:40]])
+    module.calibrate([features[40:50], features[50:59]])
+    swapped = features[59:].clone()
+    swapped[0, :, 1, 1], swapped[0, :, 4, 5] = features[59, :, 4, 5], features[59, :, 1, 1]
+    top = module(swapped).flatten().topk(2).indices.tolist()
+    assert sorted(top) == [1 * 6 + 1, 4 * 6 + 5]
+    assert module(swapped).max() > module(features[59:]).max() + 3
+
+
+def test_calibration_sums_standardised_windows_and_is_saved():
+    features = draw(images=30)
+    module = NodeNeighbors(windows=(1, 3), dimensions=4)
+    module.fit([features[:20]])
+    plain = module._scores(features[20:])
+    assert torch.allclose(module(features[20:]).flatten(1), plain.sum(1))
+    module.calibrate([features[20:24], features[24:]])
+    maxima = plain.amax(2)
+    expected = (plain - maxima.mean(0)[:, None]) / maxima.std(0, correction=0)[:, None]
+    assert torch.allclose(module(features[20:]).flatten(1), expected.sum(1), atol=1e-4)
+    other = NodeNeighbors(windows=(1, 3), dimensions=4)
+    other.load_state_dict(module.state_dict())
+    assert torch.equal(other(features), module(features))
+
+
+def test_small_maps_few_images_and_constant_features():
+    module = NodeNeighbors()
+    module.fit([torch.ones(2, 3, 2, 2)])  # one node: there is no elsewhere
+    assert module(torch.ones(1, 3, 2, 2)).shape == (1, 1, 1)
+    module = NodeNeighbors(k=50)
+    module.fit([torch.ones(3, 4, 8, 8)])
+    scores = module(torch.ones(2, 4, 8, 8))
+    assert scores.shape == (2, 4, 4)
+    assert scores.isfinite().all()
+
+
+def test_node_scorer_by_name():
+    assert make_node_scorer(False) is None
+    for nodes in (True, "gaussian", {}, {"type": "gaussian"}):
+        assert isinstance(make_node_scorer(nodes), NodeGaussian)
+    assert make_node_scorer({"channels": 7}).channels == 7
+    assert isinstance(make_node_scorer("neighbors"), NodeNeighbors)
+    assert make_node_scorer({"type": "neighbors", "windows": [1, 3]}).windows == (1, 3)
+
+
+def test_bad_values():
+    with pytest.raises(ValueError, match=r"ascending by even steps \(got \(2, 3\)\)"):
+        NodeNeighbors(windows=(2, 3))
+    with pytest.raises(ValueError, match="even steps"):
+        NodeNeighbors(windows=())
+    with pytest.raises(ValueError, match="of at least 1"):
+        NodeNeighbors(k=0)
+    with pytest.raises(ValueError, match="at least 2 training images"):
+        NodeNeighbors().fit([torch.zeros(1, 3, 4, 4)])
+    with pytest.raises(ValueError, match="not fitted"):
+        NodeNeighbors()(torch.zeros(1, 3, 4, 4))
+    with pytest.raises(ValueError, match=r"'gaussian' or 'neighbors' \(got 'knn'\)"):
+        make_node_scorer("knn")
+    with pytest.raises(ValueError, match="options of 'neighbors'"):
+        make_node_scorer({"type": "neighbors", "window": 3})
