@@ -1,11 +1,15 @@
-"""The largest difference to the neighbours, for regular and for any other graphs."""
+"""The largest difference to the neighbours, for graphs with as many neighbours everywhere."""
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["max_by_edge", "max_relative"]
+__all__ = ["first_largest", "max_relative", "total_by_row"]
+
+# Features of neighbours held at once: few enough for a CPU's cache.
+_GATHERED = 2**19
 
 
 def max_relative(x: Tensor, neighbors: Tensor, source: Tensor | None = None) -> Tensor:
@@ -30,10 +34,11 @@ def max_relative(x: Tensor, neighbors: Tensor, source: Tensor | None = None) -> 
     """
     source = x if source is None else source
     needs_gradient = torch.is_grad_enabled() and source.requires_grad
-    if torch.compiler.is_compiling():
-        # A compiler fuses gather and reduction itself.
+    if torch.compiler.is_exporting():
         gathered = source[neighbors]
         largest = gathered.max(dim=1).values if needs_gradient else gathered.amax(dim=1)
+    elif torch.compiler.is_compiling():
+        largest = _largest_in_chain(source, neighbors, needs_gradient)
     elif needs_gradient:
         largest = _MaxNeighbor.apply(source, neighbors)
     else:
@@ -41,66 +46,82 @@ def max_relative(x: Tensor, neighbors: Tensor, source: Tensor | None = None) -> 
     return largest - x
 
 
-def max_by_edge(messages: Tensor, centres: Tensor, num_nodes: int) -> Tensor:
-    """Reduce the messages of each node's edges to their maximum, zero where there are none.
-
-    The gradient goes to the first of equally large messages. PyG's ``scatter`` shares it among
-    them, and loses a part of it where the maximum is exactly zero, as it is for constant images.
+def first_largest(source: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the largest neighbour in each channel and which it is, the first of equal ones.
 
     Args:
-        messages: ``[E, C]``.
-        centres: The node of each edge ``[E]``.
-        num_nodes: Number of nodes N.
+        source: ``[M, C]``.
+        neighbors: ``[N, k]``.
 
     Returns:
-        ``[N, C]``.
-
-    Example:
-        >>> max_by_edge(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 0]), num_nodes=2)
-        tensor([[3.],
-                [0.]])
+        Values ``[N, C]`` and ranks ``[N, C]``, of ``torch.uint8`` where k is at most 256.
     """
-    edges, channels = messages.shape
-    if edges == 0:
-        return messages.new_zeros(num_nodes, channels)
-    with torch.no_grad():
-        index = centres[:, None].expand(-1, channels)
-        largest = messages.new_full((num_nodes, channels), -torch.inf)
-        largest = largest.scatter_reduce(0, index, messages, "amax")
-        is_largest = (messages == largest[centres]) | messages.isnan()
-        number = torch.arange(edges, device=messages.device)[:, None]
-        first = torch.where(is_largest, number, edges)
-        chosen = index.new_full((num_nodes, channels), edges).scatter_reduce(
-            0, index, first, "amin"
-        )
-    values = messages.gather(0, chosen.clamp(max=edges - 1))
-    return values.masked_fill(chosen == edges, 0)
+    count = neighbors.size(1)
+    dtype = torch.uint8 if count <= 256 else torch.int32
+    if source.device.type != "cpu":
+        largest, ranks = source[neighbors].max(dim=1)
+        return largest, ranks.to(dtype)
+    values = source.new_empty(neighbors.size(0), source.size(1))
+    ranks = torch.empty_like(values, dtype=dtype)
+    rows = max(1, _GATHERED * torch.get_num_threads() // max(1, count * source.size(1)))
+    buffer = source.new_empty(min(rows, neighbors.size(0)) * count, source.size(1))
+    for first in range(0, neighbors.size(0), rows):
+        part = slice(first, first + rows)
+        index = neighbors[part].reshape(-1)
+        gathered = torch.index_select(source, 0, index, out=buffer[: index.numel()])
+        # As the width of an image whose channels come last: pooling then takes whole vectors of
+        # channels at once, which no reduction that tells the place does.
+        maps = gathered.view(-1, 1, count, source.size(1)).permute(0, 3, 1, 2)
+        largest, places = F.max_pool2d(maps, (1, count), return_indices=True)
+        values[part] = largest.flatten(1)
+        ranks[part] = places.flatten(1)
+    return values, ranks
+
+
+def total_by_row(starts: Tensor, values: Tensor, rows: int) -> Tensor:
+    """Add up values by row, in float32 at least.
+
+    Args:
+        starts: For each value the first place of its row, the number of the row times C: ``[N, C]``.
+        values: ``[N, C]``.
+        rows: Number of rows M.
+
+    Returns:
+        ``[M, C]``.
+    """
+    channels = values.size(1)
+    # Along a single axis scatter_add is twice as fast.
+    places = (starts + torch.arange(channels, device=starts.device)).flatten()
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    total = torch.zeros(rows * channels, dtype=dtype, device=values.device)
+    total = total.scatter_add(0, places, values.flatten().to(dtype))
+    return total.view(rows, channels).to(values.dtype)
 
 
 def _largest(source: Tensor, neighbors: Tensor) -> Tensor:
     if source.device.type != "cpu":
         return source[neighbors].amax(dim=1)
+    # Neighbour by neighbour both arrays stay in the cache.
     largest = source.index_select(0, neighbors[:, 0])
     for rank in range(1, neighbors.size(1)):
         torch.maximum(largest, source.index_select(0, neighbors[:, rank]), out=largest)
     return largest
 
 
-def _largest_and_rank(source: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the largest neighbour in each channel and which it is, the first of equal ones."""
-    dtype = torch.uint8 if neighbors.size(1) <= 256 else torch.int32
-    if source.device.type != "cpu":
-        largest, ranks = source[neighbors].max(dim=1)
-        return largest, ranks.to(dtype)
-    # Neighbour by neighbour all arrays stay in the cache.
-    largest = source.index_select(0, neighbors[:, 0])
-    ranks = torch.zeros_like(largest, dtype=dtype)
-    for rank in range(1, neighbors.size(1)):
-        values = source.index_select(0, neighbors[:, rank])
-        larger = (values > largest).to(dtype)
-        torch.maximum(ranks, larger.mul_(rank), out=ranks)  # ranks only grow
-        torch.maximum(largest, values, out=largest)
-    return largest, ranks
+def _largest_in_chain(source: Tensor, neighbors: Tensor, needs_gradient: bool) -> Tensor:
+    """Compute what a compiler fuses into one loop over vectors, unlike a reduction with places."""
+    with torch.no_grad():
+        largest = source[neighbors[:, 0]]
+        rows = neighbors[:, :1].expand_as(largest)
+        for rank in range(1, neighbors.size(1)):
+            values = source[neighbors[:, rank]]
+            larger = (values > largest) | values.isnan()
+            rows = torch.where(larger, neighbors[:, rank : rank + 1], rows)
+            largest = torch.maximum(largest, values)
+    if not needs_gradient:
+        return largest
+    dtype = torch.promote_types(source.dtype, torch.float32)
+    return source.to(dtype).gather(0, rows).to(source.dtype)
 
 
 class _MaxNeighbor(torch.autograd.Function):
@@ -108,7 +129,7 @@ class _MaxNeighbor(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, source: Tensor, neighbors: Tensor) -> Tensor:
-        largest, ranks = _largest_and_rank(source, neighbors)
+        largest, ranks = first_largest(source, neighbors)
         ctx.save_for_backward(neighbors, ranks)
         ctx.size = source.size(0)
         return largest
@@ -116,7 +137,5 @@ class _MaxNeighbor(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         neighbors, ranks = ctx.saved_tensors
-        (gradient,) = gradients
-        rows = neighbors.gather(1, ranks.to(torch.int64))
-        total = gradient.new_zeros(ctx.size, gradient.size(1))
-        return total.scatter_add(0, rows, gradient), None
+        starts = (neighbors * ranks.size(1)).gather(1, ranks.to(torch.int64))
+        return total_by_row(starts, gradients[0], ctx.size), None

@@ -10,7 +10,8 @@ from torch_geometric.typing import PairTensor
 
 from pyg_viglad.nn._grouped_linear import GroupedLinear
 from pyg_viglad.nn._norm import NodeNorm
-from pyg_viglad.nn.conv._max_relative import max_by_edge, max_relative
+from pyg_viglad.nn.conv._max_by_edge import max_by_edge, max_relative_by_edge
+from pyg_viglad.nn.conv._max_relative import max_relative
 
 __all__ = ["MaxRelativeConv"]
 
@@ -115,6 +116,8 @@ class MaxRelativeConv(MessagePassing):  # type: ignore[misc]
             k = _regular_degree(edge_index, target.size(0)) if k is None else k
             if k:
                 return target, max_relative(target, edge_index[0].view(-1, k), source)
+            if source.device.type == "cpu" and not torch.compiler.is_compiling():
+                return target, max_relative_by_edge(target, edge_index, source)
         # propagate_type: (x: PairTensor)
         size = (source.size(0), target.size(0))
         return target, self.propagate(edge_index, x=(source, target), size=size)

@@ -6,7 +6,8 @@ from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.testing import assert_module
 
 from pyg_viglad.nn import MaxRelativeConv, knn_graph
-from pyg_viglad.nn.conv._max_relative import max_by_edge, max_relative
+from pyg_viglad.nn.conv._max_by_edge import max_by_edge
+from pyg_viglad.nn.conv._max_relative import max_relative
 from tests.oracles.max_relative import interleaved_grouped_linear_oracle, max_relative_oracle
 
 
