@@ -8,23 +8,40 @@ from torch import Tensor, nn
 __all__ = ["GroupedLinear", "grouped_linear"]
 
 
-def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def grouped_linear(
+    x: Tensor, weight: Tensor, bias: Tensor, interleaved: Tensor | None = None
+) -> Tensor:
     """Multiply each group of channels by its own matrix.
 
     Args:
         x: ``[N, in_channels]``.
         weight: ``[groups, in_channels / groups, out_channels / groups]``.
         bias: ``[out_channels]``.
+        interleaved: Stands for every second channel, the first ones being those of ``x``: both
+            ``[N, in_channels / 2]``. No array of all is made: each half meets its rows of the
+            matrix.
 
     Returns:
         ``[N, out_channels]``.
+
+    Example:
+        >>> weight, bias = torch.eye(4).view(1, 4, 4), torch.zeros(4)
+        >>> grouped_linear(torch.tensor([[1.0, 2.0]]), weight, bias, torch.tensor([[3.0, 4.0]]))
+        tensor([[1., 3., 2., 4.]])
     """
-    if weight.size(0) == 1:
-        out = x @ weight[0]
+    groups, width, _ = weight.shape
+    if interleaved is None:
+        out = torch.bmm(_by_group(x, groups), weight)
     else:
-        parts = x.view(-1, weight.size(0), weight.size(1)).transpose(0, 1)
-        out = torch.bmm(parts, weight).transpose(0, 1).flatten(1)
-    return out if bias is None else out + bias
+        first, second = weight.unflatten(1, (width // 2, 2)).unbind(2)
+        out = torch.bmm(_by_group(x, groups), first)
+        out = torch.baddbmm(out, _by_group(interleaved, groups), second)
+    return out.transpose(0, 1).flatten(1) + bias
+
+
+def _by_group(x: Tensor, groups: int) -> Tensor:
+    """View ``[N, C]`` as ``[groups, N, C / groups]``."""
+    return x.unflatten(1, (groups, -1)).transpose(0, 1)
 
 
 class GroupedLinear(nn.Module):
@@ -62,9 +79,9 @@ class GroupedLinear(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform ``[N, in_channels]``."""
-        return grouped_linear(x, self.weight, self.bias)
+    def forward(self, x: Tensor, interleaved: Tensor | None = None) -> Tensor:
+        """Transform ``[N, in_channels]``, or two of half the width, see :func:`grouped_linear`."""
+        return grouped_linear(x, self.weight, self.bias, interleaved)
 
     def extra_repr(self) -> str:
         """Name the sizes."""

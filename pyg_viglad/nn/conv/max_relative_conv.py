@@ -92,8 +92,7 @@ class MaxRelativeConv(MessagePassing):  # type: ignore[misc]
             ``[N, out_channels]``.
         """
         target, relative = self.relative(x, edge_index, k)
-        interleaved = torch.stack([target, relative], dim=2).flatten(1)
-        return self.act(self.norm(self.lin(interleaved)))  # type: ignore[no-any-return]
+        return self.act(self.norm(self.lin(target, relative)))  # type: ignore[no-any-return]
 
     def relative(
         self, x: Tensor | PairTensor, edge_index: Tensor | EdgeIndex, k: int | None = None

@@ -87,8 +87,8 @@ class MaxRelativeDeconv(MaxRelativeConv):
             ``[N, out_channels]``.
         """
         target, relative = self.relative(x, edge_index, k)
-        interleaved = torch.stack([target, relative], dim=2).flatten(1)
-        return self.act(self.norm(self.lin(interleaved, grid_size)))  # type: ignore[no-any-return]
+        out = self.lin(target, relative, grid_size)
+        return self.act(self.norm(out))  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return (
@@ -114,12 +114,16 @@ class _GroupedTransposedConv(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Tensor, grid_size: tuple[int, int] | None) -> Tensor:
+    def forward(
+        self, target: Tensor, relative: Tensor, grid_size: tuple[int, int] | None
+    ) -> Tensor:
+        """Transform the features with both interleaved, ``[N, 2 * C]``."""
         if self.weight.size(2) == 1:
             weight = self.weight.view(self.groups, -1, self.weight.size(1))
-            return grouped_linear(x, weight, self.bias)
+            return grouped_linear(target, weight, self.bias, relative)
         if grid_size is None:
             raise ValueError("Expected 'grid_size' with kernel_size=3 (got None)")
+        x = torch.stack([target, relative], dim=2).flatten(1)
         maps = F.conv_transpose2d(
             to_maps(x, grid_size), self.weight, self.bias, padding=1, groups=self.groups
         )
