@@ -40,6 +40,7 @@ def dense_neighbors(
     y: Tensor | None = None,
     loop: bool = True,
     cosine: bool = True,
+    max_memory: int | None = None,
 ) -> Tensor:
     """Find the neighbours of :func:`~pyg_viglad.nn.knn_graph` for graphs of equal size.
 
@@ -52,6 +53,7 @@ def dense_neighbors(
         y: Candidates ``[B, N, C]`` (default: the centres).
         loop: Without ``y``: the centre itself is its first neighbour, otherwise it is none.
         cosine: Compare L2-normalised features.
+        max_memory: Bytes that the distances held at once may take (default: what is fast).
 
     Returns:
         Indices into each graph's candidates ``[B, M, k]``, nearest first.
@@ -69,11 +71,18 @@ def dense_neighbors(
         )
     if count > 0:
         with torch.autocast(x.device.type, enabled=False):
-            parts.append(_nearest(x, y, count, own, cosine))
+            parts.append(_nearest(x, y, count, own, cosine, max_memory))
     return torch.cat(parts, dim=2)[:, :, ::dilation]
 
 
-def _nearest(x: Tensor, y: Tensor, count: int, exclude_self: bool, cosine: bool) -> Tensor:
+def _nearest(
+    x: Tensor,
+    y: Tensor,
+    count: int,
+    exclude_self: bool,
+    cosine: bool,
+    max_memory: int | None,
+) -> Tensor:
     """Give the ``count`` nearest candidates, by distance, then index: ``[B, M, count]``."""
     if x.dtype not in (torch.float32, torch.float64):
         x, y = x.float(), y.float()
@@ -95,6 +104,8 @@ def _nearest(x: Tensor, y: Tensor, count: int, exclude_self: bool, cosine: bool)
     if groups:
         y = y[:, places.argsort().clamp(max=candidates - 1)]
 
+    tile = _tile(x) if max_memory is None else max_memory // x.element_size()
+
     def find(graphs: slice, rows: slice) -> Tensor:
         a, b = x[graphs, rows], y[graphs]
         if cosine:
@@ -112,7 +123,7 @@ def _nearest(x: Tensor, y: Tensor, count: int, exclude_self: bool, cosine: bool)
 
     if torch.compiler.is_exporting():
         return find(slice(None), slice(None))
-    return _in_tiles(find, x.size(0), centres, columns, _tile(x))
+    return _in_tiles(find, x.size(0), centres, columns, tile)
 
 
 def _groups(candidates: int, count: int, dtype: torch.dtype) -> tuple[int, ...]:

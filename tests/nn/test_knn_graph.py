@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses import FakeTensorMode
 from torch_geometric.typing import WITH_KNN
 
 from pyg_viglad.nn import _knn_dense, knn_graph
@@ -147,16 +148,25 @@ def test_many_small_graphs_equal_each_alone():
         assert torch.equal(part, knn_graph(x[graph], 9, dilation=3))
 
 
-def test_tiles_do_not_change_the_graph(monkeypatch):
+@pytest.mark.parametrize("cosine", [True, False])
+def test_memory_bounds_do_not_change_the_graph(cosine):
     x = torch.randn(3 * 700, 12)
     batch = torch.arange(3).repeat_interleave(700)
-    expected = knn_graph(x, 5, batch)
-    for tile in (20_000, 500_000, 2**30):
-        monkeypatch.setattr(_knn_dense, "_tile", lambda _, tile=tile: tile)
-        assert torch.equal(knn_graph(x, 5, batch), expected)
+    expected = knn_graph(x, 5, batch, cosine=cosine)
+    for bound in (1, 80_000, 2_000_000, 2**30):
+        assert torch.equal(knn_graph(x, 5, batch, cosine=cosine, max_memory=bound), expected)
+    odd = knn_graph(x, 5, torch.sort(torch.randint(4, (2100,))).values, max_memory=30_000)
+    assert odd.shape == expected.shape
 
 
-def test_no_full_distance_matrix(monkeypatch):
+@pytest.mark.parametrize(
+    ("nodes", "bound", "largest"),
+    [(3000, None, 2**21), (3000, 400_000, 100_000), (2000, 1, 2016), (100, 2**20, 2**18)],
+)
+@pytest.mark.parametrize("graphs", [1, 40])
+def test_no_more_distances_than_allowed_are_held_at_once(
+    monkeypatch, nodes, bound, largest, graphs
+):
     seen = []
     select = _knn_dense._select
 
@@ -165,9 +175,31 @@ def test_no_full_distance_matrix(monkeypatch):
         return select(score, *args)
 
     monkeypatch.setattr(_knn_dense, "_select", record)
-    knn_graph(torch.randn(3000, 4), 9)
-    assert len(seen) > 1
-    assert max(seen) <= _knn_dense._MEDIUM_TILE
+    x = torch.randn(graphs, nodes // graphs, 4)
+    _knn_dense.dense_neighbors(x, 2, max_memory=bound)
+    assert max(seen) <= largest
+    if bound is None and graphs == 1:
+        assert len(seen) > 1
+
+
+def test_equal_graphs_share_a_product(monkeypatch):
+    seen = []
+    select = _knn_dense._select
+    monkeypatch.setattr(
+        _knn_dense, "_select", lambda score, *args: seen.append(score) or select(score, *args)
+    )
+    batch = torch.arange(40).repeat_interleave(50)
+    knn_graph(torch.randn(2000, 4), 3, batch)
+    assert [score.shape for score in seen] == [(40, 50, 50)]
+
+
+def test_no_value_is_read_from_the_device():
+    # Fake tensors hold no values: whatever reads one raises.
+    with FakeTensorMode():
+        x, y = torch.randn(3136, 48), torch.randn(784, 48)
+        assert knn_graph(x, 9, dilation=2).shape == (2, 9 * 3136)
+        assert knn_graph(x, 9, y=y, cosine=False, max_memory=2**20).shape == (2, 9 * 3136)
+        assert _knn_dense.dense_neighbors(torch.randn(8, 196, 48), 12, 3).shape == (8, 196, 12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64])
@@ -270,6 +302,7 @@ def test_fewer_candidates_lower_the_dilation():
         ({"batch": torch.tensor([0, 0, 0, 0, 1, 1, 1, 0])}, "sorted"),
         ({"batch": torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])}, r"k = 3 .*got 2\)"),
         ({"backend": "faiss"}, "got 'faiss'"),
+        ({"max_memory": 0}, r"'max_memory' to be at least 1 byte \(got 0\)"),
     ],
 )
 def test_bad_input(kwargs, match):
