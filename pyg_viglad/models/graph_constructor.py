@@ -145,7 +145,8 @@ class GraphConstructor(nn.Module):
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Give the node features ``[B * N, channels]`` and the grid's ``(rows, columns)``, no edges."""
-        grid = self.stem(images)
+        # With the channels last the nodes are a view of the stem's output.
+        grid = self.stem(images.contiguous(memory_format=torch.channels_last))
         position: Tensor = self.position
         if position.shape[-2:] != grid.shape[-2:]:
             position = F.interpolate(

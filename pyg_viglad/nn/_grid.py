@@ -5,8 +5,16 @@ from torch import Tensor
 __all__ = ["to_maps", "to_nodes"]
 
 
-def to_maps(x: Tensor, grid_size: tuple[int, int]) -> Tensor:
+def to_maps(x: Tensor, grid_size: tuple[int, int], kernels: int = 0) -> Tensor:
     """Turn nodes ``[B * H * W, C]``, image after image, row by row, into maps ``[B, C, H, W]``.
+
+    The maps are a view with the channels last. Before a convolution torch brings the kernels into
+    the layout of the maps, so where the kernels are larger, the maps are brought into theirs.
+
+    Args:
+        x: Nodes.
+        grid_size: Rows and columns (H, W).
+        kernels: Number of kernels for each channel in the convolution that follows.
 
     Raises:
         ValueError: If the nodes do not fill whole grids.
@@ -21,7 +29,8 @@ def to_maps(x: Tensor, grid_size: tuple[int, int]) -> Tensor:
         raise ValueError(
             f"Expected 'x' to hold the nodes of {rows} x {columns} grids (got {list(x.shape)})"
         )
-    return x.view(-1, rows, columns, x.size(1)).permute(0, 3, 1, 2)
+    maps = x.view(-1, rows, columns, x.size(1)).permute(0, 3, 1, 2)
+    return maps.contiguous() if kernels > rows * columns else maps
 
 
 def to_nodes(maps: Tensor) -> Tensor:

@@ -33,15 +33,16 @@ def grouped_linear(
     if interleaved is None:
         out = torch.bmm(_by_group(x, groups), weight)
     else:
-        first, second = weight.unflatten(1, (width // 2, 2)).unbind(2)
+        first, second = weight.view(groups, width // 2, 2, -1).unbind(2)
         out = torch.bmm(_by_group(x, groups), first)
         out = torch.baddbmm(out, _by_group(interleaved, groups), second)
-    return out.transpose(0, 1).flatten(1) + bias
+    joined: Tensor = out.transpose(0, 1).flatten(1) + bias
+    return joined
 
 
 def _by_group(x: Tensor, groups: int) -> Tensor:
     """View ``[N, C]`` as ``[groups, N, C / groups]``."""
-    return x.unflatten(1, (groups, -1)).transpose(0, 1)
+    return x.view(x.size(0), groups, -1).transpose(0, 1)
 
 
 class GroupedLinear(nn.Module):

@@ -38,5 +38,5 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor, grid_size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Give the new nodes and the rows and columns of their grid."""
-        maps = self.conv(to_maps(x, grid_size))
+        maps = self.conv(to_maps(x, grid_size, self.conv.out_channels))
         return self.norm(to_nodes(maps)), (maps.size(2), maps.size(3))

@@ -50,5 +50,6 @@ class Upsample(nn.Module):
                     f"Expected 'output_size' to be twice {grid_size}, or one less "
                     f"(got {tuple(output_size)})"
                 )
-        maps = self.conv(to_maps(x, grid_size), output_size=list(output_size))
+        maps = to_maps(x, grid_size, self.conv.out_channels)
+        maps = self.conv(maps, output_size=list(output_size))
         return self.norm(to_nodes(maps)), (output_size[0], output_size[1])

@@ -58,7 +58,7 @@ def max_relative_by_edge(x: Tensor, edge_index: Tensor, source: Tensor | None = 
                 [0.]])
     """
     source = x if source is None else source
-    largest = _MaxByEdge.apply(source, edge_index[1], edge_index[0], x.size(0))
+    largest: Tensor = _MaxByEdge.apply(source, edge_index[1], edge_index[0], x.size(0))
     lonely = torch.bincount(edge_index[1], minlength=x.size(0)) == 0
     return (largest - x).masked_fill(lonely[:, None], 0)
 
