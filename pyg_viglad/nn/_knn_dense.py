@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable
+from typing import Optional
 
 import torch
 from torch import Tensor
+
+from pyg_viglad.nn._knn_select import nested_groups, places_in_groups, select_nearest
 
 __all__ = ["dense_neighbors", "effective_dilation", "number_wanted", "unit_features"]
 
@@ -12,7 +15,6 @@ __all__ = ["dense_neighbors", "effective_dilation", "number_wanted", "unit_featu
 _SMALL_TILE = 2**19
 _MEDIUM_TILE = 2**21
 _LARGE_TILE = 2**24
-_INDEX_BITS = 32
 
 
 def effective_dilation(candidates: int, k: int, dilation: int) -> int:
@@ -44,7 +46,7 @@ def dense_neighbors(
 ) -> Tensor:
     """Find the neighbours of :func:`~pyg_viglad.nn.knn_graph` for graphs of equal size.
 
-    No value is read back to the host, so it can be compiled and exported.
+    No value is read back to the host, so it can be compiled, as one operator, and exported.
 
     Args:
         x: Centres ``[B, M, C]``.
@@ -58,6 +60,22 @@ def dense_neighbors(
     Returns:
         Indices into each graph's candidates ``[B, M, k]``, nearest first.
     """
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        # A compiler would gain nothing from hundreds of small steps, and take long for them.
+        found: Tensor = _neighbors_operator(x, y, k, dilation, loop, cosine, max_memory)
+        return found
+    return _neighbors(x, y, k, dilation, loop, cosine, max_memory)
+
+
+def _neighbors(
+    x: Tensor,
+    y: Tensor | None,
+    k: int,
+    dilation: int,
+    loop: bool,
+    cosine: bool,
+    max_memory: int | None,
+) -> Tensor:
     own = y is None
     y = x if y is None else y
     self_first = own and loop
@@ -73,6 +91,32 @@ def dense_neighbors(
         with torch.autocast(x.device.type, enabled=False):
             parts.append(_nearest(x, y, count, own, cosine, max_memory))
     return torch.cat(parts, dim=2)[:, :, ::dilation]
+
+
+@torch.library.custom_op("pyg_viglad::dense_neighbors", mutates_args=())
+def _neighbors_operator(
+    x: Tensor,
+    y: Optional[Tensor],  # noqa: UP045 (older versions of torch read no unions here)
+    k: int,
+    dilation: int,
+    loop: bool,
+    cosine: bool,
+    max_memory: Optional[int],  # noqa: UP045
+) -> Tensor:
+    return _neighbors(x, y, k, dilation, loop, cosine, max_memory).contiguous()
+
+
+@_neighbors_operator.register_fake
+def _(
+    x: Tensor,
+    y: Tensor | None,
+    k: int,
+    dilation: int,
+    loop: bool,
+    cosine: bool,
+    max_memory: int | None,
+) -> Tensor:
+    return x.new_empty(x.size(0), x.size(1), k, dtype=torch.int64)
 
 
 def _nearest(
@@ -97,9 +141,9 @@ def _nearest(
     else:
         x, y = torch.nan_to_num(x), torch.nan_to_num(y)
         offset = x.new_zeros(x.size(0), centres, 1)
-    groups = _groups(candidates, count, x.dtype)
+    groups = nested_groups(candidates, count, x.dtype)
     columns = -(-candidates // math.prod(groups)) * math.prod(groups)
-    places = _places(columns, groups, x.device)
+    places = places_in_groups(columns, groups, x.device)
     unused = places[candidates:]
     if groups:
         y = y[:, places.argsort().clamp(max=candidates - 1)]
@@ -119,34 +163,15 @@ def _nearest(
         if exclude_self:
             itself = places[:candidates][rows].view(1, -1, 1).expand(a.size(0), -1, -1)
             score.scatter_(2, itself, -torch.inf)
-        return _select(score, offset[graphs, rows], count, groups)
+        return select_nearest(score, offset[graphs, rows], count, groups)
 
     if torch.compiler.is_exporting():
         return find(slice(None), slice(None))
     return _in_tiles(find, x.size(0), centres, columns, tile)
 
 
-def _groups(candidates: int, count: int, dtype: torch.dtype) -> tuple[int, ...]:
-    """Choose the sizes of the nested groups for the pre-selection, the innermost first."""
-    if torch.compiler.is_exporting() or dtype != torch.float32 or candidates < 512:
-        return ()
-    if candidates >= 64 * count:
-        return (8, 4)
-    return (8,) if candidates >= 16 * count else ()
-
-
-def _places(columns: int, groups: tuple[int, ...], device: torch.device) -> Tensor:
-    """Give the column of each candidate.
-
-    A group is a run of candidates, but its members stand far apart: the first members of all groups
-    in a row, then the second ones. So the best of each group is an element-wise maximum of rows.
-    """
-    axes = tuple(range(len(groups) + 1))[::-1]
-    return torch.arange(columns, device=device).view(*groups, -1).permute(axes).flatten()
-
-
 def _tile(x: Tensor) -> int:
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if x.device.type != "cpu":
         return _LARGE_TILE
     return _SMALL_TILE if torch.get_num_threads() == 1 else _MEDIUM_TILE
 
@@ -168,42 +193,3 @@ def _in_tiles(
             for b in range(graphs)
         ]
     )
-
-
-def _select(score: Tensor, offset: Tensor, count: int, groups: tuple[int, ...]) -> Tensor:
-    """Give the candidates of the ``count`` smallest ``offset - score``, ties by index.
-
-    Each of them is in one of the ``count`` groups whose best members, ties by index, are nearest.
-    So groups are chosen first, from the outermost inwards, and only their members are compared.
-    """
-    if torch.compiler.is_exporting():
-        # Sortable keys below need bit operations that runtimes lack; their top-k is stable anyway.
-        return score.topk(count, dim=2).indices
-    if score.dtype == torch.float64:
-        return (offset - score).clamp_min_(0).sort(dim=2, stable=True).indices[:, :, :count]
-    levels = [score]
-    for size in groups:
-        levels.append(levels[-1].view(*score.shape[:2], size, -1).amax(dim=2))
-    score = levels.pop()
-    index = torch.arange(score.size(2), device=score.device)
-    for depth in range(len(groups) - 1, -1, -1):
-        inner = groups[depth]
-        members = torch.arange(inner, device=score.device)
-        chosen = _smallest(offset - score, index, count, in_order=False)
-        width = levels[depth].size(2) // inner
-        place = _places(width, groups[depth + 1 :], score.device)[chosen]
-        score = levels[depth].gather(2, (place[..., None] + members * width).flatten(2))
-        index = (chosen[..., None] * inner + members).flatten(2)
-    return _smallest(offset - score, index, count, in_order=True)
-
-
-def _smallest(distance: Tensor, index: Tensor, count: int, in_order: bool) -> Tensor:
-    """Give the indices of the smallest distances, ties by index.
-
-    The bits of floats >= 0 sort as integers do. With the index behind them all keys differ, which
-    makes top-k, that promises nothing about ties, exact.
-    """
-    keys = distance.clamp_min_(0).view(torch.int32).to(torch.int64)
-    keys = keys.bitwise_left_shift_(_INDEX_BITS).bitwise_or_(index)
-    nearest = keys.topk(count, dim=2, largest=False, sorted=in_order).values
-    return nearest.bitwise_and_(2**_INDEX_BITS - 1)

@@ -168,13 +168,13 @@ def test_no_more_distances_than_allowed_are_held_at_once(
     monkeypatch, nodes, bound, largest, graphs
 ):
     seen = []
-    select = _knn_dense._select
+    select = _knn_dense.select_nearest
 
     def record(score, *args):
         seen.append(score.numel())
         return select(score, *args)
 
-    monkeypatch.setattr(_knn_dense, "_select", record)
+    monkeypatch.setattr(_knn_dense, "select_nearest", record)
     x = torch.randn(graphs, nodes // graphs, 4)
     _knn_dense.dense_neighbors(x, 2, max_memory=bound)
     assert max(seen) <= largest
@@ -184,9 +184,11 @@ def test_no_more_distances_than_allowed_are_held_at_once(
 
 def test_equal_graphs_share_a_product(monkeypatch):
     seen = []
-    select = _knn_dense._select
+    select = _knn_dense.select_nearest
     monkeypatch.setattr(
-        _knn_dense, "_select", lambda score, *args: seen.append(score) or select(score, *args)
+        _knn_dense,
+        "select_nearest",
+        lambda score, *args: seen.append(score) or select(score, *args),
     )
     batch = torch.arange(40).repeat_interleave(50)
     knn_graph(torch.randn(2000, 4), 3, batch)
