@@ -6,7 +6,6 @@ from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.testing import assert_module
 
 from pyg_viglad.nn import MaxRelativeConv, knn_graph
-from pyg_viglad.nn.conv._max_by_edge import max_by_edge
 from pyg_viglad.nn.conv._max_relative import max_relative
 from tests.oracles.max_relative import interleaved_grouped_linear_oracle, max_relative_oracle
 
@@ -88,43 +87,6 @@ def test_values_and_gradients_equal_the_oracle(ties, regular, bipartite):
         assert torch.allclose(target.grad, grad_target, atol=1e-12)
     else:
         assert torch.allclose(source.grad, grad_source + grad_target, atol=1e-12)
-
-
-def test_all_zero_features_lose_no_gradient():
-    # PyG's scatter(reduce="max") halves it where the maximum is exactly zero.
-    x = torch.zeros(6, 3, dtype=torch.float64, requires_grad=True)
-    edge_index = knn_graph(x, 2)
-    for edges in (edge_index, edge_index.flip(1)):
-        messages = x[edges[0]]
-        (gradient,) = torch.autograd.grad(max_by_edge(messages, edges[1], 6).sum(), x)
-        assert gradient.sum() == 18
-    (gradient,) = torch.autograd.grad((max_relative(x, edge_index[0].view(6, 2)) + x).sum(), x)
-    assert gradient.sum() == 18
-
-
-def test_gradcheck():
-    neighbors = torch.randint(6, (6, 3))
-    x = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(max_relative, (x, neighbors))
-    assert torch.autograd.gradgradcheck(max_relative, (x, neighbors))
-    messages = torch.randn(9, 2, dtype=torch.float64, requires_grad=True)
-    centres = torch.randint(5, (9,))
-    assert torch.autograd.gradcheck(lambda m: max_by_edge(m, centres, 5), (messages,))
-
-
-@pytest.mark.parametrize("k", [1, 255, 300])
-def test_many_neighbors(k):
-    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
-    neighbors = torch.randint(4, (4, k))
-    relative = max_relative(x, neighbors)
-    expected = x[neighbors].max(dim=1).values - x
-    gradient = torch.randn_like(expected)
-    assert torch.equal(relative, expected)
-    assert torch.equal(
-        torch.autograd.grad(relative, x, gradient)[0], torch.autograd.grad(expected, x, gradient)[0]
-    )
-    with torch.no_grad():
-        assert torch.equal(max_relative(x, neighbors), expected)
 
 
 def test_regular_edges_take_the_fast_path(monkeypatch):
