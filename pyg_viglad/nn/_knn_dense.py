@@ -1,7 +1,7 @@
 """Exact nearest neighbours of equal-sized graphs by matrix products, one tile at a time."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Optional
 
 import torch
@@ -167,7 +167,11 @@ def _nearest(
 
     if torch.compiler.is_exporting():
         return find(slice(None), slice(None))
-    return _in_tiles(find, x.size(0), centres, columns, tile)
+    # Written in place: small parts kept between tiles would scatter the memory of the next ones.
+    nearest = torch.empty(x.size(0), centres, count, dtype=torch.int64, device=x.device)
+    for graphs, rows in _tiles(x.size(0), centres, columns, tile):
+        nearest[graphs, rows] = find(graphs, rows)
+    return nearest
 
 
 def _tile(x: Tensor) -> int:
@@ -176,20 +180,10 @@ def _tile(x: Tensor) -> int:
     return _SMALL_TILE if torch.get_num_threads() == 1 else _MEDIUM_TILE
 
 
-def _in_tiles(
-    find: Callable[[slice, slice], Tensor], graphs: int, centres: int, columns: int, tile: int
-) -> Tensor:
-    """Call ``find`` for as many graphs, or else as many rows of one graph, as a tile holds."""
-    rows = max(1, tile // columns)
-    if rows >= centres:
-        step = max(1, rows // max(centres, 1))
-        parts = [find(slice(b, b + step), slice(None)) for b in range(0, graphs, step)]
-        return torch.cat(parts)
-    return torch.cat(
-        [
-            torch.cat(
-                [find(slice(b, b + 1), slice(r, r + rows)) for r in range(0, centres, rows)], dim=1
-            )
-            for b in range(graphs)
-        ]
-    )
+def _tiles(graphs: int, centres: int, columns: int, tile: int) -> Iterator[tuple[slice, slice]]:
+    """Give as many graphs, or else as many rows of one graph, as a tile holds, and so on."""
+    rows = max(1, tile // max(columns, 1))
+    step = max(1, rows // max(centres, 1))
+    for graph in range(0, graphs, step):
+        for row in range(0, centres, rows):
+            yield slice(graph, graph + step), slice(row, row + rows)
