@@ -15,6 +15,8 @@ __all__ = ["dense_neighbors", "effective_dilation", "number_wanted", "unit_featu
 _SMALL_TILE = 2**19
 _MEDIUM_TILE = 2**21
 _LARGE_TILE = 2**24
+# A product of fewer rows is slower for each: all candidates are read for one tile.
+_FEWEST_ROWS = 128
 
 
 def effective_dilation(candidates: int, k: int, dilation: int) -> int:
@@ -148,7 +150,7 @@ def _nearest(
     if groups:
         y = y[:, places.argsort().clamp(max=candidates - 1)]
 
-    tile = _tile(x) if max_memory is None else max_memory // x.element_size()
+    tile = _tile(x, columns) if max_memory is None else max_memory // x.element_size()
 
     def find(graphs: slice, rows: slice) -> Tensor:
         a, b = x[graphs, rows], y[graphs]
@@ -174,10 +176,12 @@ def _nearest(
     return nearest
 
 
-def _tile(x: Tensor) -> int:
+def _tile(x: Tensor, columns: int) -> int:
+    """Choose the number of distances to hold at once."""
     if x.device.type != "cpu":
         return _LARGE_TILE
-    return _SMALL_TILE if torch.get_num_threads() == 1 else _MEDIUM_TILE
+    tile = _SMALL_TILE if torch.get_num_threads() == 1 else _MEDIUM_TILE
+    return max(tile, _FEWEST_ROWS * columns)
 
 
 def _tiles(graphs: int, centres: int, columns: int, tile: int) -> Iterator[tuple[slice, slice]]:

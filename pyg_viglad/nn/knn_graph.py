@@ -49,8 +49,9 @@ def knn_graph(
         backend: ``"torch"``, dense and tiled; ``"cluster"``, torch-cluster; ``"pyg"``, PyG with
             pyg-lib; all give the same graph. ``"auto"`` is ``"torch"``, usually the fastest.
         max_memory: Bytes that the distances held at once may take, at least one row of them; the
-            graph is the same for any. The default is what is fast: 2 MB on one thread of a CPU,
-            8 MB on several, 64 MB on other devices. For ``backend="torch"`` only.
+            graph is the same for any. The default is what is fast: on a CPU 2 MB with one thread
+            and 8 MB with several, or 128 rows if that is more, 64 MB on other devices.
+            For ``backend="torch"`` only.
 
     Returns:
         ``edge_index`` ``[2, M * k]``: row 0 the neighbour (counted in ``y`` where given), row 1 the
