@@ -1,12 +1,13 @@
 # make demo: from nothing to a trained detector and its pictures.   make test: everything that must pass.
 # make notebooks: run the notebooks of examples/ and write their outputs into them.
+# make bench: speed and memory at one and two threads, into benchmarks/RESULTS.md; goes on where it was.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyg_viglad tests benchmarks examples
 
-.PHONY: demo test notebooks install lint clean
+.PHONY: demo test notebooks bench install lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pyg-viglad demo
@@ -19,6 +20,9 @@ test: $(VENV)/.installed-dev
 
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/python examples/run_notebooks.py
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.collect --threads 1 2
 
 install: $(VENV)/.installed
 
