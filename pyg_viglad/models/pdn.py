@@ -72,16 +72,32 @@ class PDN(nn.Module):
             if isinstance(conv, nn.Conv2d):
                 conv.reset_parameters()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Describe every patch of the images."""
+    def forward(self, images: Tensor, channels: slice | None = None) -> Tensor:
+        """Describe every patch of the images.
+
+        Args:
+            images: The images.
+            channels: Compute these channels of the output alone.
+        """
+        return self.head(self.trunk(images), channels)
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Run all layers but the last, which :meth:`head` is."""
         x = images
-        for number in range(1, self._num_convs + 1):
-            x = self.get_submodule(f"conv{number}")(x)
-            if number < self._num_convs:
-                x = F.relu(x)
+        for number in range(1, self._num_convs):
+            # In place: the first map is by far the largest tensor of a training step.
+            x = F.relu_(self.get_submodule(f"conv{number}")(x))
             if number <= 2:
                 x = F.avg_pool2d(x, 2, 2, padding=1 if self.padding else 0)
         return x
+
+    def head(self, x: Tensor, channels: slice | None = None) -> Tensor:
+        """Run the last layer on what :meth:`trunk` gives, for some of its output channels or all."""
+        last: nn.Conv2d = self.get_submodule(f"conv{self._num_convs}")  # type: ignore[assignment]
+        if channels is None:
+            return last(x)  # type: ignore[no-any-return]
+        bias = None if last.bias is None else last.bias[channels]
+        return F.conv2d(x, last.weight[channels], bias)
 
     def __repr__(self) -> str:
         padding = ", padding=True" if self.padding else ""

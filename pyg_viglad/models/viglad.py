@@ -138,6 +138,7 @@ class ViGLAD(nn.Module):
         channels = self.config["channels"] = self.teacher.out_channels
         self.teacher_normalization = ChannelNormalization()
         self.student = PDN(size, 2 * channels)
+        self._first_half, self._second_half = slice(channels), slice(channels, 2 * channels)
         self.autoencoder: nn.Module
         if autoencoder == "vig":
             graph_size = (height - 32, width - 32)
@@ -177,7 +178,10 @@ class ViGLAD(nn.Module):
         )
 
     def loss(
-        self, images: Tensor | Batch, penalty_images: Tensor | None = None
+        self,
+        images: Tensor | Batch,
+        penalty_images: Tensor | None = None,
+        teacher: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Give the named parts of the training loss, to be added (Eq. 15-17).
 
@@ -185,24 +189,32 @@ class ViGLAD(nn.Module):
             images: Normal images ``[B, 3, H, W]`` in [0, 1].
             penalty_images: Natural photographs of the same size, any number; without them the second
                 term of Eq. 15 is left out.
+            teacher: The teacher's output for ``images`` ``[B, C, h, w]``, before its normalisation, where
+                it is known already; the colour-jittered images of ``losses="practice"`` are always
+                shown to the teacher.
 
         Returns:
             ``student_teacher``, ``penalty``, ``autoencoder_teacher`` and ``student_autoencoder``.
         """
         images = as_images(images, self.image_size)
         normal = self.normalize(images)
-        teacher = self._teach(normal)
-        first, second = self.student(normal).chunk(2, dim=1)
-        parts = {"student_teacher": student_teacher_loss(teacher, first, self.hard_quantile)}
+        features = self._teach(normal) if teacher is None else self.teacher_normalization(teacher)
+        practice = self.losses == "practice"
+        # Of the last layer, by far the widest, only the channels that enter a loss are computed.
+        if practice:
+            student = self.student(normal, self._first_half)
+        else:
+            student, second = self.student(normal).chunk(2, dim=1)
+        parts = {"student_teacher": student_teacher_loss(features, student, self.hard_quantile)}
         if penalty_images is not None:
             other = self.normalize(as_images(penalty_images, self.image_size))
-            parts["penalty"] = penalty_loss(self.student(other).chunk(2, dim=1)[0])
-        if self.losses == "practice":
+            parts["penalty"] = penalty_loss(self.student(other, self._first_half))
+        if practice:
             normal = self.normalize(jitter_color(images))
-            teacher = self._teach(normal)
-            second = self.student(normal).chunk(2, dim=1)[1]
+            features = self._teach(normal)
+            second = self.student(normal, self._second_half)
         reconstruction = self._reconstruct(normal)
-        parts["autoencoder_teacher"] = autoencoder_teacher_loss(teacher, reconstruction)
+        parts["autoencoder_teacher"] = autoencoder_teacher_loss(features, reconstruction)
         parts["student_autoencoder"] = student_autoencoder_loss(reconstruction, second)
         return parts
 
