@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["interleaved", "machine", "markdown", "synchronize"]
+__all__ = ["hardware", "interleaved", "markdown", "synchronize"]
 
 
 def synchronize(device: str = "cpu") -> None:
@@ -43,7 +43,7 @@ def interleaved(
     return times
 
 
-def machine(threads: int, device: str = "cpu") -> str:
+def hardware(threads: int, device: str = "cpu") -> str:
     """Name the processor, the threads and the versions behind a measurement."""
     from importlib.metadata import PackageNotFoundError, version
 

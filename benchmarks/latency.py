@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks._timing import interleaved, machine, markdown
+from benchmarks._timing import hardware, interleaved, markdown
 from benchmarks.train_step import efficient_ad
 from pyg_viglad import ViGLAD
 
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             label = f"{name}, {str(dtype).removeprefix('torch.')}"
             runs[label] = judge(model.to(args.device), image, args.device, dtype)
     times = interleaved(runs, args.rounds, args.warmup, args.device)
-    print(f"One image of {size} x {size} pixels. {machine(args.threads, args.device)}")
+    print(f"One image of {size} x {size} pixels. {hardware(args.threads, args.device)}")
     print()
     print(markdown(times, next(iter(runs)), average=statistics.fmean))
 

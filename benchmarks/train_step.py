@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks._timing import interleaved, machine, markdown
+from benchmarks._timing import hardware, interleaved, markdown
 from pyg_viglad import ViGLAD
 from pyg_viglad.training import Photographs
 from pyg_viglad.training.viglad_training import ViGLADTraining
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "10^9 multiply-adds": {name: f"{counts[name]:.1f}" for name in steps},
         "share of the convolutions' rate": reached,
     }
-    print(f"A training step at {size} x {size} pixels. {machine(args.threads, args.device)}")
+    print(f"A training step at {size} x {size} pixels. {hardware(args.threads, args.device)}")
     print()
     print(markdown({name: times[name] for name in steps}, next(iter(steps)), columns))
 

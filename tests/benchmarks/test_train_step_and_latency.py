@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import latency, train_step
-from benchmarks._timing import interleaved, machine, markdown
+from benchmarks._timing import hardware, interleaved, markdown
 from pyg_viglad import ViGLAD
 
 
@@ -28,7 +28,7 @@ def test_table_of_ratios():
         "| slow | 4000.0 | 1.00 |  |",
         "| fast | 1000.0 | 3.00 | yes |",
     ]
-    assert "2 threads; torch " in machine(2)
+    assert "2 threads; torch " in hardware(2)
 
 
 def rows(shown):
