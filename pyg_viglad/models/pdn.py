@@ -1,10 +1,12 @@
 """The patch description network of EfficientAD, teacher and student of ViGLAD."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pyg_viglad.models._winograd import FastConv
 
 __all__ = ["PDN", "PDNSize"]
 
@@ -59,6 +61,7 @@ class PDN(nn.Module):
         self.out_channels = out_channels
         self.padding = padding
         self._num_convs = len(_LAYERS[size])
+        self._fast: dict[int, FastConv] = {}
         channels = 3
         for number, (kernel, width, pad) in enumerate(_LAYERS[size], start=1):
             conv = nn.Conv2d(channels, width or out_channels, kernel, padding=pad if padding else 0)
@@ -91,7 +94,7 @@ class PDN(nn.Module):
                 with torch.autocast(x.device.type, enabled=False):
                     x = conv(x.to(conv.weight.dtype))
             else:
-                x = conv(x)
+                x = self._convolve(number, x)
             x = F.relu_(x)  # in place: the first map is the largest tensor of a training step
             if number <= 2:
                 x = F.avg_pool2d(x, 2, 2, padding=1 if self.padding else 0)
@@ -99,11 +102,23 @@ class PDN(nn.Module):
 
     def head(self, x: Tensor, channels: slice | None = None) -> Tensor:
         """Run the last layer on what :meth:`trunk` gives, for some of its output channels or all."""
-        last: nn.Conv2d = self.get_submodule(f"conv{self._num_convs}")  # type: ignore[assignment]
+        return self._convolve(self._num_convs, x, channels)
+
+    def _convolve(self, number: int, x: Tensor, channels: slice | None = None) -> Tensor:
+        conv: nn.Conv2d = self.get_submodule(f"conv{number}")  # type: ignore[assignment]
+        if FastConv.pays(conv, x):
+            fast = self._fast.get(number)
+            if fast is None or fast.conv is not conv:
+                fast = self._fast[number] = FastConv(conv)
+            return fast(x, channels)
         if channels is None:
-            return last(x)  # type: ignore[no-any-return]
-        bias = None if last.bias is None else last.bias[channels]
-        return F.conv2d(x, last.weight[channels], bias)
+            return conv(x)  # type: ignore[no-any-return]
+        bias = None if conv.bias is None else conv.bias[channels]
+        return F.conv2d(x, conv.weight[channels], bias, padding=conv.padding)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies make what is made of the weights anew.
+        return {**self.__dict__, "_fast": {}}
 
     def __repr__(self) -> str:
         padding = ", padding=True" if self.padding else ""
