@@ -18,8 +18,9 @@ class FastConv:
     .. math::
         Y = A^T \left[ (G g G^T) \odot (B^T d B) \right] A
 
-    with the interpolation points 0, 1, -1, 2 and infinity; in float32 its rounding errors are at most about
-    twice those of the plain convolution. The transformed kernels are kept, with a copy of the weights that they are made of.
+    with the interpolation points 0, 1, -1, 2 and infinity; in float32 its rounding errors are about twice
+    those of the plain convolution. The transformed kernels are kept, with a copy of the weights that they
+    are made of.
 
     Args:
         conv: The convolution.

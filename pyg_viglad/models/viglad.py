@@ -206,13 +206,7 @@ class ViGLAD(nn.Module):
         """Give the feature maps of teacher, both student halves and autoencoder, ``[B, C, h, w]``."""
         normal = self.normalize(as_images(images, self.image_size))
         first, second = self.student(normal).chunk(2, dim=1)
-        # Rounded features have other nearest neighbours: under autocast the graphs stay in float32.
-        half = not isinstance(self.autoencoder, ViGAutoEncoder)
-        with torch.autocast(
-            normal.device.type, enabled=half and torch.is_autocast_enabled(normal.device.type)
-        ):
-            reconstruction = self.reconstruct(normal)
-        return Features(self.teach(normal), first, second, reconstruction)
+        return Features(self.teach(normal), first, second, self.reconstruct(normal))
 
     def forward(self, images: Tensor | Batch) -> Prediction:
         """Score images and map their anomalies."""
