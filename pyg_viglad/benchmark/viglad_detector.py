@@ -48,6 +48,8 @@ class ViGLADDetector:
         precision: Lightning's precision.
         num_workers: Processes that load images.
         checkpoint_every: Steps between checkpoints, from which an interrupted training goes on.
+        cache_teacher: Compute the teacher's output once for every training image; by default on a CPU.
+        cache_mb: How many MB of it are held in memory.
         also_features: Further features whose Mahalanobis distance is judged.
         keep_model: Whether the trained model is written to the folder.
         **options: Arguments of :class:`~pyg_viglad.ViGLAD`: size, teacher, autoencoder, k, ...
@@ -71,6 +73,8 @@ class ViGLADDetector:
         precision: str = "32-true",
         num_workers: int = 0,
         checkpoint_every: int = 500,
+        cache_teacher: bool | None = None,
+        cache_mb: float = 2048,
         also_features: list[str] | tuple[str, ...] = (),
         keep_model: bool = False,
         **options: Any,
@@ -89,6 +93,8 @@ class ViGLADDetector:
             "lr": lr,
             "weight_decay": weight_decay,
             "num_workers": num_workers,
+            "cache_teacher": cache_teacher,
+            "cache_mb": cache_mb,
         }
         self.trainer = {"precision": precision, "checkpoint_every": checkpoint_every}
         known = get_args(Feature)
@@ -143,6 +149,7 @@ class ViGLADDetector:
             penalty=photographs,
             seed=self.seed,
             checkpoint=str(last) if resumed else None,
+            cache_folder=folder,
             **self.training,  # type: ignore[arg-type]
         )
         self.model = model.to(self.device).eval()

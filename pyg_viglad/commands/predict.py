@@ -1,7 +1,7 @@
 """``pyg-viglad predict``: a trained detector on unlabelled images."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pyg_viglad._files import write_json
 from pyg_viglad.commands._model import open_model
@@ -16,6 +16,7 @@ def predict(
     output: str = "runs/predict",
     pictures: int = 16,
     device: str = "cpu",
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
 ) -> dict[str, Any]:
     """Judge images: scores.csv, metrics.json, and pictures of the most anomalous ones.
 
@@ -25,6 +26,7 @@ def predict(
         output: Folder of the run.
         pictures: Number of images to draw, the highest scores first.
         device: A torch device, such as cpu, cuda.
+        precision: What the networks compute in; half of float32 is faster where the hardware has it.
 
     Returns:
         The counts that metrics.json holds.
@@ -49,7 +51,7 @@ def predict(
     if missing:
         raise FileNotFoundError(f"Expected an image file or a folder (got '{missing[0]}')")
     with tqdm(paths, desc="Scoring") as bar:  # so that an error has a line of its own
-        parts = [detector.predict(path) for path in bar]
+        parts = [detector.predict(path, precision=precision) for path in bar]
     folder = open_run(output, "predict", config)
     prediction = Prediction(*(None if v is None else v.cpu() for v in Prediction.cat(parts)))  # type: ignore[arg-type]
     write_scores(folder / "scores.csv", prediction, [str(path) for path in paths])

@@ -42,6 +42,8 @@ def train(
     devices: str = "auto",
     checkpoint_every: int = 500,
     resume: bool = False,
+    cache_teacher: bool | None = None,
+    cache_mb: float = 2048,
 ) -> dict[str, Any]:
     """Train ViGLAD on normal images, fit its statistics, and judge the test images.
 
@@ -80,6 +82,8 @@ def train(
         devices: Lightning's devices: a number or auto.
         checkpoint_every: Steps between checkpoints.
         resume: Go on from the last checkpoint in the output folder.
+        cache_teacher: Compute the teacher's output once for every training image; by default on a CPU.
+        cache_mb: How many MB of it are held in memory; the rest goes to a file that is gone afterwards.
 
     Returns:
         The metrics that metrics.json holds.
@@ -142,6 +146,9 @@ def train(
         num_workers=num_workers,
         seed=seed,
         checkpoint=checkpoint,
+        cache_teacher=cache_teacher,
+        cache_mb=cache_mb,
+        cache_folder=folder,
     )
     minutes = (time.perf_counter() - start) / 60
     model.save_pretrained(folder / "model")

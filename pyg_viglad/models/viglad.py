@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from pyg_viglad.models._fit_statistics import ImageSource, fit_statistics, fit_teacher_statistics
-from pyg_viglad.models._images import ImageNetNormalization, as_images, jitter_color
-from pyg_viglad.models._predict import predict
+from pyg_viglad.models._images import ImageNetNormalization, as_images
+from pyg_viglad.models._loss import training_loss
+from pyg_viglad.models._predict import Precision, predict, predict_features
 from pyg_viglad.models._pretrained import load_pretrained, save_pretrained
 from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
 from pyg_viglad.models.pdn import PDN, PDNSize
@@ -23,12 +24,7 @@ from pyg_viglad.scoring import (
     Features,
     NodeScorerName,
     Scorer,
-    autoencoder_teacher_loss,
     make_node_scorer,
-    penalty_loss,
-    place_map,
-    student_autoencoder_loss,
-    student_teacher_loss,
 )
 from pyg_viglad.scoring.scorer import Feature, Fusion
 
@@ -141,6 +137,10 @@ class ViGLAD(nn.Module):
         channels = self.config["channels"] = self.teacher.out_channels
         self.teacher_normalization = ChannelNormalization()
         self.student = PDN(size, 2 * channels)
+        self.halves = {
+            "student_first": slice(channels),
+            "student_second": slice(channels, 2 * channels),
+        }
         self.autoencoder: nn.Module
         if autoencoder == "vig":
             graph_size = (height - 32, width - 32)
@@ -162,11 +162,16 @@ class ViGLAD(nn.Module):
         self.teacher.eval()
         return self
 
-    def _teach(self, images: Tensor) -> Tensor:
+    def teach(self, images: Tensor) -> Tensor:
+        """Give the teacher's normalised features of ImageNet-normalised images, without gradient."""
         with torch.no_grad():
             return self.teacher_normalization(self.teacher(images))  # type: ignore[no-any-return]
 
-    def _reconstruct(self, images: Tensor) -> Tensor:
+    def imitate(self, images: Tensor, half: str) -> Tensor:
+        """Give one half of the student's output, ``"student_first"`` or ``"student_second"``, alone."""
+        return self.student(images, self.halves[half])  # type: ignore[no-any-return]
+
+    def reconstruct(self, images: Tensor) -> Tensor:
         """Run the autoencoder; the graph one sees the image resized to 32 pixels less."""
         if not isinstance(self.autoencoder, ConvAutoEncoder):
             images = self.graph_images(images)
@@ -180,7 +185,10 @@ class ViGLAD(nn.Module):
         )
 
     def loss(
-        self, images: Tensor | Batch, penalty_images: Tensor | None = None
+        self,
+        images: Tensor | Batch,
+        penalty_images: Tensor | None = None,
+        teacher: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Give the named parts of the training loss, to be added (Eq. 15-17).
 
@@ -188,61 +196,26 @@ class ViGLAD(nn.Module):
             images: Normal images ``[B, 3, H, W]`` in [0, 1].
             penalty_images: Natural photographs of the same size, any number; without them the second
                 term of Eq. 15 is left out.
+            teacher: The teacher's output for ``images`` ``[B, C, h, w]``, before its normalisation, where
+                it is known already; the colour-jittered images of ``losses="practice"`` are always
+                shown to the teacher.
 
         Returns:
             ``student_teacher``, ``penalty``, ``autoencoder_teacher`` and ``student_autoencoder``.
         """
-        images = as_images(images, self.image_size)
-        normal = self.normalize(images)
-        teacher = self._teach(normal)
-        first, second = self.student(normal).chunk(2, dim=1)
-        parts = {"student_teacher": student_teacher_loss(teacher, first, self.hard_quantile)}
-        if penalty_images is not None:
-            other = self.normalize(as_images(penalty_images, self.image_size))
-            parts["penalty"] = penalty_loss(self.student(other).chunk(2, dim=1)[0])
-        if self.losses == "practice":
-            normal = self.normalize(jitter_color(images))
-            teacher = self._teach(normal)
-            second = self.student(normal).chunk(2, dim=1)[1]
-        reconstruction = self._reconstruct(normal)
-        parts["autoencoder_teacher"] = autoencoder_teacher_loss(teacher, reconstruction)
-        parts["student_autoencoder"] = student_autoencoder_loss(reconstruction, second)
-        return parts
+        return training_loss(self, images, penalty_images, teacher)
 
     def features(self, images: Tensor | Batch) -> Features:
         """Give the feature maps of teacher, both student halves and autoencoder, ``[B, C, h, w]``."""
         normal = self.normalize(as_images(images, self.image_size))
         first, second = self.student(normal).chunk(2, dim=1)
-        return Features(self._teach(normal), first, second, self._reconstruct(normal))
+        return Features(self.teach(normal), first, second, self.reconstruct(normal))
 
     def forward(self, images: Tensor | Batch) -> Prediction:
         """Score images and map their anomalies."""
         if not self.scorer.fitted:
             raise ValueError("Expected fit_statistics() before scores (got a model without them)")
-        raw = self.scorer.raw(self.features(images))
-        local, global_, combined = self.scorer.maps(raw)
-        reconstruction = combined.amax((1, 2))
-        feature = self.scorer.gaussian(raw.vector)
-        paper = self.scorer.fuse(reconstruction, feature)
-        node_map = node_score = None
-        if raw.node_map is not None and self.scorer.nodes is not None:
-            node_score = raw.node_map.amax((1, 2))
-            nodes = self.scorer.nodes
-            first = 16.5 + 4 * (nodes.window - 1) / 2
-            node_map = place_map(raw.node_map, self.image_size, first, 4.0 * nodes.stride)
-        score = self.scorer.total(paper, node_score)
-        return Prediction(
-            score,
-            self.scorer.threshold(score),
-            place_map(combined, self.image_size),
-            place_map(local, self.image_size),
-            place_map(global_, self.image_size),
-            reconstruction,
-            feature,
-            paper,
-            node_map,
-            node_score,
-        )
+        return predict_features(self, self.features(images))
 
     def graphs(self, images: Tensor | Batch, blocks: bool = False) -> dict[str, Batch]:
         """Give the graph autoencoder's graphs of the images (Fig. 5), in evaluation mode.
@@ -269,12 +242,19 @@ class ViGLAD(nn.Module):
         """
         fit_statistics(self, train, validation)
 
-    def predict(self, images: Any, batch_size: int = 8) -> Prediction:
+    def predict(
+        self, images: Any, batch_size: int = 8, precision: Precision = "float32"
+    ) -> Prediction:
         """Judge a path, a PIL image, an array, a tensor, or a list of them, without gradients.
 
-        See :func:`~pyg_viglad.transforms.to_image` for what an image may be.
+        Args:
+            images: See :func:`~pyg_viglad.transforms.to_image` for what an image may be.
+            batch_size: Images that run through the networks at once.
+            precision: What the networks compute in: ``"float32"``, or ``"bfloat16"`` or ``"float16"`` by
+                torch's autocast, where the hardware is faster so. Scores are then the same to about a
+                hundredth of what they differ among normal images.
         """
-        return predict(self, images, batch_size)
+        return predict(self, images, batch_size, precision)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write ``model.safetensors`` and ``config.json``: weights, teacher, calibration, threshold."""

@@ -12,7 +12,7 @@ from pyg_viglad.scoring.map_calibration import MapCalibration
 from pyg_viglad.scoring.node_scorer import NodeScorer
 from pyg_viglad.scoring.standardization import Standardization
 
-__all__ = ["Feature", "Features", "Fusion", "RawScores", "Scorer", "Threshold"]
+__all__ = ["Feature", "Features", "Fusion", "RawScores", "Scorer", "Threshold", "spatial_mean"]
 
 Feature = Literal["student_second", "student_first", "teacher"]
 Fusion = Literal["standardized", "sum"]
@@ -34,6 +34,11 @@ class RawScores(NamedTuple):
     global_map: Tensor
     vector: Tensor
     node_map: Tensor | None
+
+
+def spatial_mean(maps: Tensor) -> Tensor:
+    """Average maps ``[B, C, h, w]`` over their places, ``[B, C]`` in float32."""
+    return maps.float().mean((2, 3))
 
 
 class Threshold(Fitted):
@@ -104,8 +109,7 @@ class Scorer(nn.Module):
 
     def vector(self, features: Features) -> Tensor:
         """Give the spatial mean ``[B, C]`` that A_f judges."""
-        chosen: Tensor = getattr(features, self.feature)
-        return chosen.float().mean((2, 3))
+        return spatial_mean(getattr(features, self.feature))
 
     def raw(self, features: Features) -> RawScores:
         """Give what calibration is fitted on; needs the Gaussians."""

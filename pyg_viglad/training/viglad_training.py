@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pyg_viglad.models.viglad import ViGLAD
 from pyg_viglad.training.step_sampler import step_seed
+from pyg_viglad.training.teacher_cache import TeacherCache
 
 __all__ = ["ViGLADTraining"]
 
@@ -24,6 +25,8 @@ class ViGLADTraining(LightningModule):
         weight_decay: Weight decay of Adam.
         drop_at: Share of all steps after which the learning rate is divided by 10 (EfficientAD: 0.95).
         seed: With the number of the step, seeds what is drawn in it (colour jitter, dropout).
+        cache: The teacher's output for the training images; a batch's ``images`` then hold their
+            ``number``.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class ViGLADTraining(LightningModule):
         weight_decay: float = 1e-5,
         drop_at: float = 0.95,
         seed: int = 0,
+        cache: TeacherCache | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -40,11 +44,14 @@ class ViGLADTraining(LightningModule):
         self.weight_decay = weight_decay
         self.drop_at = drop_at
         self.seed = seed
+        self.cache = cache
 
     def training_step(self, batch: dict[str, Any]) -> Tensor:
         """Give the loss of a batch."""
         torch.manual_seed(step_seed(self.seed, self.global_step))
-        parts = self.model.loss(batch["images"], batch.get("penalty"))
+        images = batch["images"]
+        known = None if self.cache is None else self.cache.lookup(images.number, images.img)
+        parts = self.model.loss(images, batch.get("penalty"), known)
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
             shown = {name: round(float(part), 4) for name, part in parts.items()}
@@ -54,10 +61,15 @@ class ViGLADTraining(LightningModule):
         self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
         return loss
 
-    def configure_optimizers(self) -> Any:
-        """Adam over student and autoencoder; one drop of the learning rate near the end."""
+    def make_optimizer(self) -> torch.optim.Adam:
+        """Adam over student and autoencoder."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        # Fused: one pass over the weights instead of ten, the same steps to rounding.
+        return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True)
+
+    def configure_optimizers(self) -> Any:
+        """Adam, and one drop of the learning rate near the end."""
+        optimizer = self.make_optimizer()
         drop = max(1, int(self.drop_at * int(self.trainer.estimated_stepping_batches)))
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [drop], gamma=0.1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

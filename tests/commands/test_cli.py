@@ -97,22 +97,18 @@ def test_predict_files_and_folders(run, tmp_path):
     for number in range(2):
         pixels = np.random.default_rng(number).integers(0, 255, (50, 60, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-    main(
-        [
-            "predict",
-            "--model",
-            str(run / "model"),
-            "--output",
-            str(tmp_path / "out"),
-            "--images",
-            json.dumps([str(folder), str(folder / "0.png")]),
-        ]
-    )
+    arguments = ["predict", "--model", str(run / "model")]
+    arguments += ["--images", json.dumps([str(folder), str(folder / "0.png")])]
+    main([*arguments, "--output", str(tmp_path / "out")])
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
     assert [row["name"] for row in rows] == [str(folder / n) for n in ("0.png", "1.png", "0.png")]
     assert rows[0]["score"] == rows[2]["score"]
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["images"] == 3
     assert (tmp_path / "out" / "node_graphs.png").is_file()
+    main([*arguments, "--output", str(tmp_path / "half"), "--precision", "bfloat16"])
+    half = list(csv.DictReader((tmp_path / "half" / "scores.csv").open()))
+    assert [row["name"] for row in half] == [row["name"] for row in rows]
+    assert [row["score"] for row in half] != [row["score"] for row in rows]
 
 
 def test_train_on_own_images(tmp_path):

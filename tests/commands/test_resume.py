@@ -39,18 +39,20 @@ def wait_for(path, process, seconds=240):
         time.sleep(0.05)
 
 
-def test_killed_and_resumed_is_the_same(tmp_path):
+@pytest.mark.parametrize("more", [[], ["--losses", "printed", "--cache_mb", "1"]])
+def test_killed_and_resumed_is_the_same(tmp_path, more):
     """Killed for good (no chance to clean up), in the second of three rounds through the images."""
-    whole = train(tmp_path / "whole", 8)
+    whole = train(tmp_path / "whole", 8, *more)
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "pyg_viglad", *ARGUMENTS, "--iterations", "8"]
+    command = [sys.executable, "-m", "pyg_viglad", *ARGUMENTS, "--iterations", "8", *more]
     root = Path(__file__).parents[2]
     process = subprocess.Popen([*command, "--output", str(killed)], cwd=root)
     wait_for(killed / "checkpoints" / "last.ckpt", process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "model").exists()
-    assert same(train(killed, 8, "--resume", "true"), whole)
+    assert not list(killed.glob("*.part"))
+    assert same(train(killed, 8, "--resume", "true", *more), whole)
 
 
 def test_more_steps_than_asked_for_at_first(tmp_path):

@@ -87,3 +87,20 @@ def test_repr_reset_and_errors():
     assert torch.equal(first, model.conv1.weight)
     with pytest.raises(ValueError, match="Expected 'size'"):
         PDN("large")
+
+
+@pytest.mark.parametrize("size", ["small", "medium"])
+def test_some_channels_are_those_of_the_whole(size):
+    model = PDN(size, 12)
+    images = torch.randn(2, 3, 64, 48)
+    whole = model(images)
+    weights = list(model.parameters())
+    for channels in (slice(6), slice(6, 12)):
+        part = model(images, channels)
+        assert torch.allclose(part, whole[:, channels], atol=1e-6)
+        ours = torch.autograd.grad(part.square().sum(), weights)
+        expected = torch.autograd.grad(
+            whole[:, channels].square().sum(), weights, retain_graph=True
+        )
+        for gradient, other in zip(ours, expected, strict=True):
+            assert torch.allclose(gradient, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))

@@ -283,3 +283,41 @@ def test_jitter_is_one_of_three_changes():
     assert 5 < int(((ratios - 1).abs() > 0.01).sum()) < 25
     normalized = ImageNetNormalization()(images)
     assert normalized.shape == images.shape
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("float16", 1e-2), ("bfloat16", 5e-2)])
+@pytest.mark.parametrize("autoencoder", ["vig", "conv"])
+def test_half_precision(precision, limit, autoencoder):
+    torch.manual_seed(0)
+    model = ViGLAD("small", 96, autoencoder=autoencoder, nodes={"channels": 10})
+    model.fit_statistics(normal_images(16), normal_images(6, seed=1))
+    images = normal_images(6, seed=2)
+    images[0, :, 30:60, 30:60] = 1.0
+    whole, half = model.predict(images), model.predict(images, precision=precision)
+    for name in ("score", "paper_score", "reconstruction_score", "feature_score", "node_score"):
+        ours, expected = getattr(half, name), getattr(whole, name)
+        assert ours.dtype == torch.float32
+        assert not torch.equal(ours, expected), "it was computed in that precision"
+        assert float((ours - expected).abs().max() / expected.std()) < limit, name
+    assert half.anomaly_map.dtype == torch.float32
+    with pytest.raises(ValueError, match="Expected 'precision' among float32"):
+        model.predict(images, precision="bf16")
+
+
+def test_statistics_run_no_network_in_vain():
+    torch.manual_seed(0)
+    model = ViGLAD("small", 96)
+    model.fit_teacher_statistics(normal_images(4))
+    seen = []
+    for name in ("teacher", "student", "autoencoder"):
+        network = model.get_submodule(name)
+        network.register_forward_hook(lambda _, inputs, out, n=name: seen.append((n, len(out))))
+    model.fit_statistics(normal_images(4), normal_images(2, seed=1))
+    assert sorted(seen) == [
+        ("autoencoder", 2),
+        ("student", 2),
+        ("student", 4),
+        ("teacher", 2),
+    ]
+    vectors = model.features(normal_images(4)).student_second.mean((2, 3))
+    assert torch.allclose(vectors.mean(0), model.scorer.gaussian.mean, atol=1e-5)

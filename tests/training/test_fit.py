@@ -18,10 +18,11 @@ class Images(list):
         super().__init__(Data(img=image, num_nodes=0) for image in images)
 
 
-def trainer(folder, steps):
+def trainer(folder, steps, precision="32-true"):
     return Trainer(
         max_steps=steps,
         accelerator="cpu",
+        precision=precision,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
