@@ -21,7 +21,7 @@ SCORES = {
     "paper_score": "A, the paper's score",
     "reconstruction_score": "A_r, maps alone",
     "feature_score": "A_f, Mahalanobis alone",
-    "node_score": "A_n, node-wise Gaussian alone",
+    "node_score": "A_n, nodes alone",
 }
 
 

@@ -46,7 +46,7 @@ def demo(
         size="small",
         image_size=IMAGE_SIZE,
         losses="printed",
-        nodes=True,
+        nodes="neighbors",
         iterations=iterations,
         max_minutes=minutes,
         batch_size=2,
