@@ -101,13 +101,8 @@ class EfficientADDetector(AnomalibDetector):
         optimizer = torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
         drop = max(1, int(0.95 * self.iterations))
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [drop], gamma=0.1)
-        photographs = Photographs(
-            self.penalty,
-            max(self.input_size),
-            min_scale=0.25,
-            grayscale=0.3,
-            length=self.iterations,
-            seed=self.seed,
+        photographs = Photographs.for_penalty(
+            self.penalty, max(self.input_size), self.iterations, self.seed
         )
         loss = torch.zeros(())
         steps = in_steps(train, 1, self.iterations, self.seed, self.device)

@@ -122,13 +122,8 @@ class ViGLADDetector:
 
         seed_everything(self.seed, verbose=False)
         model = ViGLAD(image_size=self.image_size, **self.options)
-        photographs = Photographs(
-            self.penalty,
-            max(self.image_size),
-            min_scale=0.25,
-            grayscale=0.3,
-            length=self.iterations,
-            seed=self.seed,
+        photographs = Photographs.for_penalty(
+            self.penalty, max(self.image_size), self.iterations, self.seed
         )
         kind, _, number = self.device.partition(":")
         trainer = make_trainer(

@@ -119,9 +119,7 @@ def train(
         threshold_quantile=threshold_quantile,
     )
     splits = open_data(data, model.image_size, data_options, dataset)
-    photographs = Photographs(
-        penalty, max(model.image_size), min_scale=0.25, grayscale=0.3, length=iterations, seed=seed
-    )
+    photographs = Photographs.for_penalty(penalty, max(model.image_size), iterations, seed)
     folder = open_run(output, "train", config)
     checkpoint = find_checkpoint(folder, "model", model) if resume else None
     trainer = make_trainer(

@@ -86,6 +86,13 @@ class Photographs(Dataset[Tensor]):
             ]
         )
 
+    @classmethod
+    def for_penalty(
+        cls, root: str | os.PathLike[str] | None, size: int, steps: int, seed: int
+    ) -> "Photographs":
+        """Give the photographs of the penalty term, one a step: random squares, three in ten grey."""
+        return cls(root, size, min_scale=0.25, grayscale=0.3, length=steps, seed=seed)
+
     def __len__(self) -> int:
         return self.length
 
