@@ -33,7 +33,8 @@ class ViGLADDetector:
 
     The scores are ``A`` (the paper's: maps and Mahalanobis distance, fused as PUAD does), ``A_r`` (the
     maps alone: with ``autoencoder="conv"`` this is EfficientAD, and ``A`` is PUAD), ``A_f`` (the
-    distance alone) and, with ``nodes``, ``A_n`` and ``A+A_n``. Each of ``also_features`` adds
+    distance alone), ``A_r:local`` and ``A_r:global`` (the maximum of either map) and, with ``nodes``,
+    ``A_n`` and ``A+A_n``. Each of ``also_features`` adds
     ``A:<feature>`` and ``A_f:<feature>`` from the same weights (Table 5 of the paper).
 
     Args:
@@ -171,6 +172,8 @@ class ViGLADDetector:
         }
         if prediction.node_score is None:
             del images["A+A_n"]  # it is A
+        for part, maps in (("local", prediction.local_map), ("global", prediction.global_map)):
+            images[f"A_r:{part}"] = maps.amax((1, 2))
         scorer = model.scorer
         for feature, vectors in self._vectors(model, dataset).items():
             gaussian, scale = self._others[feature]

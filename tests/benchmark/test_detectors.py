@@ -59,9 +59,9 @@ def test_scores_and_maps(fitted):
     assert facts
     first = next(iter(good.images))
     assert first == ("A" if "viglad" in (name, NAMES.get(name)) else "score")
-    # Every score but A_f of ten steps of training, which nobody promises anything of.
+    # Every score but parts of A of ten steps of training, which nobody promises anything of.
     for key in good.images:
-        if key.startswith("A_f"):
+        if key.startswith(("A_f", "A_r:")):
             continue
         assert bad.images[key].min() > good.images[key].max(), key
 
@@ -86,7 +86,12 @@ def test_viglad_gives_all_scores_of_one_training(fitted):
     if name != "viglad":
         return
     scores = good.images
-    assert set(scores) == {"A", "A_r", "A_f", "A_n", "A+A_n", "A:teacher", "A_f:teacher"}
+    maps = {"A_r:local", "A_r:global"}
+    assert set(scores) == {"A", "A_r", "A_f", "A_n", "A+A_n", "A:teacher", "A_f:teacher", *maps}
+    # The combined map is their mean: its maximum lies between the two.
+    both = torch.stack([scores[name] for name in sorted(maps)])
+    assert (scores["A_r"] <= both.amax(0) + 0.1).all()
+    assert not torch.allclose(scores["A_r:local"], scores["A_r:global"])
     assert not torch.allclose(scores["A_f"], scores["A_f:teacher"])
     assert facts["iterations"] == 10
 
