@@ -1,6 +1,7 @@
 """The networks of ViGLAD."""
 
 from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
+from pyg_viglad.models.gpdn import GPDN
 from pyg_viglad.models.graph_constructor import GraphConstructor, grid_graphs
 from pyg_viglad.models.pdn import PDN
 from pyg_viglad.models.prediction import Prediction
@@ -9,6 +10,7 @@ from pyg_viglad.models.vig_autoencoder import ViGAutoEncoder
 from pyg_viglad.models.viglad import ViGLAD
 
 __all__ = [
+    "GPDN",
     "PDN",
     "SHIPPED_TEACHER",
     "ConvAutoEncoder",

@@ -88,8 +88,8 @@ class PDN(nn.Module):
         """Run all layers but the last, which :meth:`head` is."""
         x = images
         for number in range(1, self._num_convs):
-            conv: nn.Conv2d = self.get_submodule(f"conv{number}")  # type: ignore[assignment]
             if number == 1 and not torch.is_grad_enabled():
+                conv: nn.Conv2d = self.get_submodule("conv1")  # type: ignore[assignment]
                 # Pixels rounded to bfloat16 are half of the error of its scores, and a fiftieth of the work.
                 with torch.autocast(x.device.type, enabled=False):
                     x = conv(x.to(conv.weight.dtype))
