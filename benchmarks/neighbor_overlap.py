@@ -86,7 +86,8 @@ def main(args: Sequence[str] | None = None) -> None:
 def draw_anew(model: ViGLAD, options: argparse.Namespace) -> ViGLAD:
     """Give the same architecture with weights as they are drawn, its statistics fitted."""
     torch.manual_seed(options.seed)
-    config = {k: v for k, v in model.config.items() if k not in ("teacher_size", "channels")}
+    own = {"teacher_size", "teacher_network", "teacher_options", "channels"}  # of the teacher
+    config = {k: v for k, v in model.config.items() if k not in own}
     fresh = ViGLAD(teacher=model.teacher, **{**config, "image_size": model.image_size})
     side = model.image_size[0]
     train, validation = (

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from pyg_viglad.models._images import as_images, jitter_color
+from pyg_viglad.nn._norm import keep_statistics
 from pyg_viglad.scoring import (
     autoencoder_teacher_loss,
     penalty_loss,
@@ -35,7 +36,8 @@ def training_loss(
     parts = {"student_teacher": student_teacher_loss(features, student, model.hard_quantile)}
     if penalty_images is not None:
         other = model.normalize(as_images(penalty_images, model.image_size))
-        parts["penalty"] = penalty_loss(model.imitate(other, "student_first"))
+        with keep_statistics(model.student):  # scores are of images like the normal ones
+            parts["penalty"] = penalty_loss(model.imitate(other, "student_first"))
     if practice:
         normal = model.normalize(jitter_color(images))
         features = model.teach(normal)

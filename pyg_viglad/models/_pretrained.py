@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyg_viglad.models.pdn import PDN
+from pyg_viglad.models._network import make_network
 
 if TYPE_CHECKING:
     from pyg_viglad.models.viglad import ViGLAD
@@ -56,8 +56,15 @@ def load_pretrained(
             raise ValueError(
                 f"Expected '{name}=' to be given, as '{folder}' was made with an own one (got none)"
             )
+    options = config.pop("teacher_options", {})
+    if options.get("operator", "") is None and "teacher" not in overrides:
+        raise ValueError(
+            f"Expected 'teacher=' to be given, as that of '{folder}' has an own operator (got none)"
+        )
     config.update(overrides)
-    teacher = PDN(config.pop("teacher_size"), config.pop("channels"))
+    network, size = config.pop("teacher_network", "pdn"), config.pop("teacher_size")
+    channels = config.pop("channels")
+    teacher = config.pop("teacher", None) or make_network(network, size, channels, **options)
     config["image_size"] = tuple(config["image_size"])
     config["quantiles"] = tuple(config["quantiles"])
     try:

@@ -11,6 +11,7 @@ from torch_geometric.data import Batch
 from pyg_viglad.models._fit_statistics import ImageSource, fit_statistics, fit_teacher_statistics
 from pyg_viglad.models._images import ImageNetNormalization, as_images
 from pyg_viglad.models._loss import training_loss
+from pyg_viglad.models._network import Network, describe_network, make_network
 from pyg_viglad.models._predict import Precision, predict, predict_features
 from pyg_viglad.models._pretrained import load_pretrained, save_pretrained
 from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
@@ -45,9 +46,12 @@ class ViGLAD(nn.Module):
         image_size: Side or ``(height, width)`` in pixels, divisible by 4 and at least 96; other images
             are resized. The graph branch sees the image 32 pixels smaller, so that all maps agree.
         teacher: ``"mobilenetv1"`` (small, ships with the package), a file (see
-            :func:`~pyg_viglad.models.load_teacher`) or a :class:`~pyg_viglad.PDN`.
+            :func:`~pyg_viglad.models.load_teacher`), a :class:`~pyg_viglad.PDN` or a
+            :class:`~pyg_viglad.models.GPDN`.
         autoencoder: ``"vig"``, ``"conv"`` (EfficientAD's) or a module from images ``[B, 3, H, W]`` to
             features of the teacher's width.
+        network: What the student is: ``"pdn"`` or, with a vision graph block (Figure 4), ``"gpdn"``. The
+            teacher is what it is.
         variant: Widths of the graph autoencoder, ``"ti"``, ``"s"``, ``"m"`` or ``"b"``.
         k: Number of neighbours of its graphs.
         operator: Its graph operator: a name or a factory ``(in_channels, out_channels) ->
@@ -91,6 +95,7 @@ class ViGLAD(nn.Module):
         teacher: str | os.PathLike[str] | PDN = SHIPPED_TEACHER,
         autoencoder: Literal["vig", "conv"] | nn.Module = "vig",
         *,
+        network: Network = "pdn",
         variant: Variant = "ti",
         k: int = 12,
         operator: Operator = "max_relative",
@@ -113,6 +118,7 @@ class ViGLAD(nn.Module):
             raise ValueError(f"Expected 'losses' to be 'printed' or 'practice' (got {losses!r})")
         self.config: dict[str, Any] = {
             "size": size,
+            "network": network,
             "image_size": [height, width],
             "autoencoder": autoencoder if isinstance(autoencoder, str) else None,
             "variant": variant,
@@ -134,9 +140,11 @@ class ViGLAD(nn.Module):
         self.teacher = teacher if isinstance(teacher, PDN) else load_teacher(teacher)
         self.teacher.eval().requires_grad_(False)
         self.config["teacher_size"] = self.teacher.size
+        kind, options = describe_network(self.teacher)
+        self.config.update(teacher_network=kind, teacher_options=options)
         channels = self.config["channels"] = self.teacher.out_channels
         self.teacher_normalization = ChannelNormalization()
-        self.student = PDN(size, 2 * channels)
+        self.student = make_network(network, size, 2 * channels)
         self.halves = {
             "student_first": slice(channels),
             "student_second": slice(channels, 2 * channels),
@@ -266,13 +274,15 @@ class ViGLAD(nn.Module):
 
         Args:
             folder: The folder.
-            **overrides: ``operator`` or ``autoencoder``, where the model was made with an own one.
+            **overrides: ``operator`` or ``autoencoder``, where the model was made with an own one, and
+                ``teacher``, where that has an own operator.
         """
         return load_pretrained(cls, folder, **overrides)
 
     def __repr__(self) -> str:
         height, width = self.image_size
+        network = "" if self.config["network"] == "pdn" else f"network={self.config['network']}, "
         return (
-            f"{self.__class__.__name__}({self.student.size}, {height}x{width}, "
+            f"{self.__class__.__name__}({self.student.size}, {height}x{width}, {network}"
             f"teacher={self.teacher}, autoencoder={self.autoencoder})"
         )

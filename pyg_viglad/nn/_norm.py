@@ -1,9 +1,13 @@
 """Batch normalization of node features."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["NodeNorm"]
+__all__ = ["NodeNorm", "keep_statistics"]
 
 
 class NodeNorm(nn.BatchNorm1d):
@@ -25,3 +29,25 @@ class NodeNorm(nn.BatchNorm1d):
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         return super().forward(input)
+
+
+@contextmanager
+def keep_statistics(module: nn.Module) -> Iterator[None]:
+    """Leave the running statistics of a module's batch normalizations as they are meanwhile.
+
+    Example:
+        >>> import torch
+        >>> norm = NodeNorm(4)
+        >>> with keep_statistics(norm):
+        ...     _ = norm(torch.rand(8, 4))
+        >>> norm.running_mean
+        tensor([0., 0., 0., 0.])
+    """
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
