@@ -17,6 +17,7 @@ def distill(
     backbone_weights: str | None = None,
     backbone_options: dict[str, Any] | None = None,
     size: Literal["small", "medium"] = "small",
+    network: Literal["pdn", "gpdn"] = "pdn",
     image_size: int = 256,
     batch_size: int = 16,
     steps: int = 60_000,
@@ -44,6 +45,7 @@ def distill(
         backbone_weights: Its weights as a .safetensors or .pth file; without one, fetched by name.
         backbone_options: Further arguments of timm.create_model, such as {"pad_type": "same"}.
         size: Layers of the teacher.
+        network: The paper's PDN, or GPDN, with a vision graph block (Figure 4).
         image_size: Side of the teacher's images in pixels; the backbone sees twice as many.
         batch_size: Images a step.
         steps: Number of optimiser steps.
@@ -68,7 +70,7 @@ def distill(
     from lightning import seed_everything
     from torch.utils.data import DataLoader
 
-    from pyg_viglad.models.pdn import PDN
+    from pyg_viglad.models._network import make_network
     from pyg_viglad.models.teacher import save_teacher
     from pyg_viglad.training.backbone_features import BackboneFeatures
     from pyg_viglad.training.distillation import Distillation, target_statistics
@@ -83,7 +85,7 @@ def distill(
     features = BackboneFeatures(backbone, backbone_weights, **(backbone_options or {}))
     plain = Photographs(images, 2 * image_size, augment=False, grayscale=0.0)
     folder = open_run(output, "distill", config)
-    teacher = PDN(size, padding=True)
+    teacher = make_network(network, size, 384, padding=True)
     checkpoint = find_checkpoint(folder, "teacher", teacher) if resume else None
     statistics_file = folder / "target_statistics.pt"
     if resume and statistics_file.is_file():
@@ -126,7 +128,7 @@ def distill(
     )
     trainer.fit(module, loader, ckpt_path=checkpoint)
     card = {
-        "architecture": f"PDN {size}, 384 channels",
+        "architecture": f"{network.upper()} {size}, 384 channels",
         "backbone": backbone,
         "backbone_weights": Path(backbone_weights).name if backbone_weights else "by name",
         "images": f"{len(plain)} photographs",

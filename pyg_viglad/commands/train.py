@@ -19,6 +19,7 @@ def train(
     image_size: int | tuple[int, int] = 256,
     teacher: str = "mobilenetv1",
     autoencoder: Literal["vig", "conv"] = "vig",
+    network: Literal["pdn", "gpdn"] = "pdn",
     variant: Literal["ti", "s", "m", "b"] = "ti",
     k: int = 12,
     operator: str = "max_relative",
@@ -58,6 +59,7 @@ def train(
         image_size: Side in pixels, or [height, width].
         teacher: mobilenetv1 (ships with the package) or a teacher file.
         autoencoder: The graph one or EfficientAD's convolutional one.
+        network: What the student is: the paper's PDN, or GPDN, with a vision graph block (Figure 4).
         variant: Widths of the graph autoencoder.
         k: Number of neighbours of its graphs.
         operator: Its graph operator: max_relative, edge, sage, gin or gatv2.
@@ -107,6 +109,7 @@ def train(
         image_size,
         teacher,
         autoencoder,
+        network=network,
         variant=variant,
         k=k,
         operator=operator,

@@ -35,7 +35,7 @@ def target_statistics(features: BackboneFeatures, batches: Any) -> tuple[Tensor,
 
 
 class Distillation(LightningModule):
-    r"""Trains a padded PDN to give an ImageNet backbone's features.
+    r"""Trains a padded PDN or GPDN to give an ImageNet backbone's features.
 
     With the backbone's features :math:`\Psi` of the image at twice the size, normalised per channel, the
     loss is :math:`\frac{1}{CWH} \sum_c \|\Psi(I)_c - T(I)_c\|_F^2` (EfficientAD, Section 3.1 and

@@ -64,6 +64,21 @@ def test_train_leaves_everything(run):
     assert not list(run.rglob("*.part"))
 
 
+def test_graph_blocks_in_teacher_and_student(tmp_path):
+    """Figure 4's GPDN-AE, from a teacher file."""
+    from pyg_viglad import ViGLAD
+    from pyg_viglad.models import GPDN, save_teacher
+
+    teacher, folder = tmp_path / "teacher.safetensors", tmp_path / "run"
+    save_teacher(GPDN("small", 16), teacher, {})
+    arguments = ["train", "--output", str(folder), "--data_options", FEW, *SMALL]
+    arguments += ["--iterations", "1", "--autoencoder", "conv", "--network", "gpdn"]
+    main([*arguments, "--teacher", str(teacher)])
+    model = ViGLAD.from_pretrained(folder / "model")
+    assert {type(model.teacher), type(model.student)} == {GPDN}
+    assert yaml.safe_load((folder / "config.yaml").read_text())["network"] == "gpdn"
+
+
 def test_resolved_config_runs_again(run, tmp_path):
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["size"] == "small"
@@ -147,7 +162,8 @@ def test_demo(tmp_path, capsys):
     assert imread(tmp_path / "images" / "missing.png").shape[:2] == (128, 128)
 
 
-def test_distill(tmp_path):
+@pytest.mark.parametrize("network", ["pdn", "gpdn"])
+def test_distill(tmp_path, network):
     """A teacher from a real timm backbone, with weights from a file, twice: straight and resumed."""
     import timm
     import torch
@@ -164,12 +180,15 @@ def test_distill(tmp_path):
     arguments = ["distill", "--images", str(images), "--output", str(tmp_path / "teacher")]
     arguments += ["--backbone", "mobilenetv3_small_050", "--backbone_weights", str(weights)]
     arguments += ["--image_size", "64", "--batch_size", "2", "--checkpoint_every", "1"]
+    arguments += ["--network", network]
     main([*arguments, "--steps", "2", "--min_scale", "0.5"])
     main([*arguments, "--steps", "3", "--resume", "true", "--decay", "0.5"])
-    assert load_teacher(tmp_path / "teacher" / "teacher.safetensors").size == "small"
+    teacher = load_teacher(tmp_path / "teacher" / "teacher.safetensors")
+    assert str(teacher).startswith(f"{network.upper()}(small, 384")
     card = json.loads((tmp_path / "teacher" / "teacher.json").read_text())
     assert card["steps"] == 3
     assert card["seed"] == 0
+    assert card["architecture"].startswith(network.upper())
     assert str(tmp_path) not in json.dumps(card)
 
 
