@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from pyg_viglad.benchmark._anomalib_detector import AnomalibDetector, anomalib_module
 from pyg_viglad.benchmark._loops import in_order, in_steps
+from pyg_viglad.models.gpdn import GPDN
 from pyg_viglad.models.teacher import SHIPPED_TEACHER, load_teacher
 from pyg_viglad.training.photographs import Photographs
 
@@ -80,6 +81,8 @@ class EfficientADDetector(AnomalibDetector):
     def _build(self) -> Any:
         module = anomalib_module("efficient_ad.torch_model")
         ours = load_teacher(self.teacher)
+        if isinstance(ours, GPDN):
+            raise ValueError(f"Expected a PDN as 'teacher' of anomalib's EfficientAD (got {ours})")
         model = module.EfficientAdModel(
             ours.out_channels, module.EfficientAdModelSize(self.size), padding=False
         )

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from pyg_viglad.benchmark import DETECTORS, detector_options, make_detector
-from pyg_viglad.models import PDN
+from pyg_viglad.models import GPDN, PDN
 from pyg_viglad.models.teacher import save_teacher
 from tests.benchmark.grids import BACKBONE
 from tests.benchmark.images import SIDE, anomalous, normal
@@ -192,6 +192,14 @@ def test_efficientad_takes_our_teacher(tmp_path):
     std = features.std((0, 2, 3), correction=0)
     assert torch.allclose(detector.model.mean_std["mean"].flatten(), mean, atol=1e-4)
     assert torch.allclose(detector.model.mean_std["std"].flatten(), std, rtol=1e-3, atol=1e-5)
+
+
+def test_efficientad_takes_no_teacher_with_a_graph_block(tmp_path):
+    path = tmp_path / "teacher.safetensors"
+    save_teacher(GPDN("small", 16), path, {})
+    detector = make_detector("efficientad", (SIDE, SIDE), size="small", teacher=str(path))
+    with pytest.raises(ValueError, match="Expected a PDN as 'teacher'"):
+        detector._build()
 
 
 def _normalised(images):

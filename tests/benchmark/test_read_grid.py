@@ -18,7 +18,7 @@ CELLS = {
     "table4": 2 * 5,
     "table5": 5,
     "table6": 4 * 5,
-    "figure4": 2 * 5,
+    "figure4": 4 * 5,
     "digits": 3 * 7 * 3,
     "digits_k": 2 * 4 * 3,
 }
