@@ -20,7 +20,7 @@ CELLS = {
     "table6": 4 * 5,
     "figure4": 4 * 5,
     "digits": 3 * 7 * 3,
-    "digits_k": 2 * 4 * 3,
+    "digits_k": 4 * 3,
 }
 
 
