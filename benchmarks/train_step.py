@@ -116,8 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for half in (False, True):
 
         def teach(half: bool = half) -> None:
+            # With gradients on, though none are wanted: the plain convolutions, as in the student.
             kind = args.device.split(":")[0]
-            with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=half):
+            with torch.autocast(kind, torch.bfloat16, enabled=half):
                 model.teacher(normal)
 
         floors["bfloat16" if half else "float32"] = teach
