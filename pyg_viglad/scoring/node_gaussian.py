@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_viglad.scoring._fitted import Fitted
+from pyg_viglad.scoring._node_grid import NodeGrid
 
 __all__ = ["NodeGaussian"]
 
 
-class NodeGaussian(Fitted):
+class NodeGaussian(NodeGrid):
     r"""Eq. 18 for every node: a Mahalanobis distance under a Gaussian of its own.
 
     .. math::
@@ -63,12 +63,6 @@ class NodeGaussian(Fitted):
         self.channels = channels
         self.seed = seed
 
-    def grid_size(self, height: int, width: int) -> tuple[int, int]:
-        """Give the rows and columns of nodes on a teacher map of ``height x width`` cells."""
-        rows = (height - min(self.window, height)) // self.stride + 1
-        columns = (width - min(self.window, width)) // self.stride + 1
-        return rows, columns
-
     def _describe(self, features: Tensor) -> Tensor:
         """Give node vectors ``[B, rows, columns, channels]``."""
         window = (min(self.window, features.size(2)), min(self.window, features.size(3)))
@@ -83,8 +77,7 @@ class NodeGaussian(Fitted):
         """
         from sklearn.covariance import LedoitWolf
 
-        if sum(batch.size(0) for batch in batches) < 2:
-            raise ValueError("Expected at least 2 training images (got fewer)")
+        self._count(batches)
         total = batches[0].size(1)
         generator = torch.Generator().manual_seed(self.seed)
         selected = torch.randperm(total, generator=generator)[: self.channels].sort().values

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_viglad.scoring._fitted import Fitted
+from pyg_viglad.scoring._node_grid import NodeGrid
 
 __all__ = ["NodeNeighbors"]
 
 _TILE = 2**22  # distances held at once
 
 
-class NodeNeighbors(Fitted):
+class NodeNeighbors(NodeGrid):
     r"""Does a node look like the training images' nodes in its place, or like those elsewhere?
 
     .. math::
@@ -56,11 +56,10 @@ class NodeNeighbors(Fitted):
     projection: Tensor
     shift: Tensor
     here: Tensor
-    others: Tensor
-    places: Tensor
+    drawn: Tensor
     centre: Tensor
     scale: Tensor
-    _estimates = ("projection", "shift", "here", "others", "places")
+    _estimates = ("projection", "shift", "here", "drawn")
     _options = ("centre", "scale")
 
     def __init__(
@@ -84,51 +83,34 @@ class NodeNeighbors(Fitted):
                 f"(got {stride}, {dimensions}, {k} and {elsewhere})"
             )
         self.windows = tuple(windows)
+        self.window = self.windows[0]  # its centres are the nodes' places
         self.stride = stride
         self.dimensions = dimensions
         self.k = k
         self.elsewhere = elsewhere
         self.seed = seed
 
-    @property
-    def window(self) -> int:
-        """Side of the smallest window, whose centres are the nodes' places."""
-        return self.windows[0]
-
-    def grid_size(self, height: int, width: int) -> tuple[int, int]:
-        """Give the rows and columns of nodes on a teacher map of ``height x width`` cells."""
-        rows = (height - min(self.window, height)) // self.stride + 1
-        columns = (width - min(self.window, width)) // self.stride + 1
-        return rows, columns
-
     def _describe(self, features: Tensor, window: int) -> Tensor:
         """Give node vectors ``[B, nodes, C]``; at the border a window is what lies within the map."""
         padding = (window - self.window) // 2
-        padded = F.pad(features.float(), (padding,) * 4)
-        inside = F.pad(torch.ones_like(features[:1, :1], dtype=torch.float32), (padding,) * 4)
-        size = (min(window, padded.size(2)), min(window, padded.size(3)))
-        pooled = F.avg_pool2d(padded, size, self.stride) / F.avg_pool2d(inside, size, self.stride)
+        size = [min(window, side + 2 * padding) for side in features.shape[2:]]
+        pooled = F.avg_pool2d(features.float(), size, self.stride, padding, count_include_pad=False)
         return pooled.flatten(2).transpose(1, 2)
 
     def fit(self, batches: list[Tensor]) -> None:
         """Keep what the training images' nodes look like, of normalised features ``[B, C, H, W]``."""
-        if sum(batch.size(0) for batch in batches) < 2:
-            raise ValueError("Expected at least 2 training images (got fewer)")
+        images = self._count(batches)
         rows, columns = self.grid_size(*batches[0].shape[2:])
-        images = sum(batch.size(0) for batch in batches)
         generator = torch.Generator().manual_seed(self.seed)
         drawn = torch.randperm(images * rows * columns, generator=generator)[: self.elsewhere]
-        drawn = drawn.to(batches[0].device)
-        kept: dict[str, list[Tensor]] = {"projection": [], "shift": [], "here": [], "others": []}
+        kept: dict[str, list[Tensor]] = {"projection": [], "shift": [], "here": []}
         for window in self.windows:
             vectors = torch.cat([self._describe(batch.detach(), window) for batch in batches])
             shift, projection = _discriminants(vectors, self.dimensions, self.seed)
             here = (vectors - shift) @ projection
-            others = here.flatten(0, 1)[drawn]
-            for name, value in zip(kept, (projection, shift, here, others), strict=True):
+            for name, value in zip(kept, (projection, shift, here), strict=True):
                 kept[name].append(value)
-        places = torch.stack([drawn // columns % rows, drawn % columns], dim=1)
-        self._store(places=places, **{name: torch.stack(values) for name, values in kept.items()})
+        self._store(drawn=drawn, **{name: torch.stack(values) for name, values in kept.items()})
 
     def calibrate(self, batches: list[Tensor]) -> None:
         """Standardise every window's scores by the maxima over validation features ``[B, C, H, W]``."""
@@ -140,19 +122,19 @@ class NodeNeighbors(Fitted):
         """Give every window's scores ``[B, windows, nodes]``."""
         self._require_fit()
         rows, columns = self.grid_size(*features.shape[2:])
-        grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(self.places)
-        apart = (grid[:, None] - self.places[None]).abs().amax(2) * self.stride
+        grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(self.drawn)
+        places = grid[self.drawn % (rows * columns)]
+        apart = (grid[:, None] - places[None]).abs().amax(2) * self.stride
         found = []
         for number, window in enumerate(self.windows):
             z = (self._describe(features, window) - self.shift[number]) @ self.projection[number]
             here = torch.cdist(z.transpose(0, 1), self.here[number].transpose(0, 1)).transpose(0, 1)
             # Where all nodes are near each other, none is elsewhere.
             touching = apart < window if bool((apart >= window).any(1).all()) else apart < 1
+            others = self.here[number].flatten(0, 1)[self.drawn]
             step = max(1, _TILE // touching.numel())
             elsewhere = [
-                self._nearest(
-                    torch.cdist(part, self.others[number]).masked_fill(touching, torch.inf)
-                )
+                self._nearest(torch.cdist(part, others).masked_fill(touching, torch.inf))
                 for part in z.split(step)
             ]
             found.append(self._nearest(here) - torch.cat(elsewhere))
