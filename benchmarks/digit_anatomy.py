@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from pyg_viglad.benchmark import Summary
+from pyg_viglad.benchmark.tables import format_cell
 from pyg_viglad.commands import train
 from pyg_viglad.commands._report import SCORES
 
@@ -82,9 +82,8 @@ def print_table(
             rows = [metrics["image_auroc"][score] for metrics in runs]
             cells = []
             for key in ("logical", "structural", "mean"):
-                values = 100 * np.array([row[key] for row in rows])
-                spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
-                cells.append(f"{values.mean():.1f}{spread}")
+                values = {seed: row[key] for seed, row in zip(options.seeds, rows, strict=False)}
+                cells.append(format_cell(Summary.of(values), len(values)))
             label = f"| {autoencoder} | {losses} | {SCORES[score]} | {len(rows)} | "
             print(label + " | ".join(cells) + " |")
 

@@ -8,11 +8,11 @@ Prints the image AUROC of A_n alone, by kind of anomaly, over several seeds. Onl
 import argparse
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pyg_viglad.benchmark import Scores, measure
+from pyg_viglad.benchmark import Scores, Summary, measure
+from pyg_viglad.benchmark.tables import format_cell
 from pyg_viglad.datasets import DigitAnatomy
 from pyg_viglad.models import ViGLAD
 from pyg_viglad.scoring import make_node_scorer
@@ -54,7 +54,15 @@ def main(arguments: list[str] | None = None) -> None:
             for name in args.scorers:
                 found[name].append(judge(name, features, splits["test"]))
         for name, rows in found.items():
-            cells = [figure([row[kind] for row in rows]) for kind in _KINDS]
+            cells = [
+                format_cell(
+                    Summary.of(
+                        {seed: row[kind] for seed, row in zip(args.seeds, rows, strict=True)}
+                    ),
+                    len(rows),
+                )
+                for kind in _KINDS
+            ]
             print(f"| {size} | {name} | {' | '.join(cells)} |", flush=True)
 
 
@@ -84,12 +92,6 @@ def judge(name: str, features: dict[str, list[Tensor]], test: DigitAnatomy) -> d
     scores = torch.cat([scorer(batch).amax((1, 2)) for batch in features["test"]])
     values = measure(Scores({"A_n": scores}, None), test, ["image_auroc", "defect_auroc"])["A_n"]
     return {**values["defect_auroc"], **values["image_auroc"]}
-
-
-def figure(values: list[float]) -> str:
-    numbers = 100 * np.array(values)
-    spread = f" ± {numbers.std(ddof=1):.1f}" if len(numbers) > 1 else ""
-    return f"{numbers.mean():.1f}{spread}"
 
 
 if __name__ == "__main__":

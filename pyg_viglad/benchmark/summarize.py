@@ -40,6 +40,19 @@ class Summary(NamedTuple):
     std: float
     seeds: tuple[int, ...]
 
+    @classmethod
+    def of(cls, values: dict[int, float]) -> "Summary":
+        """Summarise the values of some seeds.
+
+        Example:
+            >>> Summary.of({0: 0.5, 1: 0.75}).mean
+            0.625
+        """
+        seeds = tuple(sorted(values))
+        numbers = np.array([values[seed] for seed in seeds])
+        std = float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan
+        return cls(float(numbers.mean()), std, seeds)
+
     @property
     def n(self) -> int:
         """Number of seeds."""
@@ -124,10 +137,7 @@ def summarize(
         values = {seed: float(np.mean([row[seed] for row in found.values()])) for seed in common}
     if not values:
         return None
-    seeds = tuple(sorted(values))
-    numbers = np.array([values[seed] for seed in seeds])
-    std = float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan
-    return Summary(float(numbers.mean()), std, seeds)
+    return Summary.of(values)
 
 
 def _value(
