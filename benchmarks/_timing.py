@@ -13,7 +13,16 @@ import torch
 import torch_geometric
 from threadpoolctl import threadpool_limits
 
-__all__ = ["make_parser", "markdown_table", "median_times", "ratio_rows", "start", "turns"]
+__all__ = [
+    "interleaved",
+    "machine",
+    "make_parser",
+    "markdown_table",
+    "median_times",
+    "ratio_rows",
+    "start",
+    "turns",
+]
 
 
 def make_parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
@@ -49,23 +58,49 @@ def machine() -> str:
     )
 
 
-def turns(
-    functions: dict[str, Callable[[], object]], rounds: int, warmup: int = 1
+def synchronize(device: str = "cpu") -> None:
+    """Wait until a device has done what it was asked for."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def interleaved(
+    functions: dict[str, Callable[[], object]], rounds: int, warmup: int = 1, device: str = "cpu"
 ) -> dict[str, list[float]]:
-    """Time all functions in turns, so that a busy machine hits each alike; milliseconds."""
+    """Time all functions in turns, so that a busy machine hits each alike.
+
+    Args:
+        functions: What is timed, by name.
+        rounds: Times that each is timed.
+        warmup: Rounds before, that do not count.
+        device: A torch device that must be done before the clock stops.
+
+    Returns:
+        The seconds of every round.
+    """
     times: dict[str, list[float]] = {name: [] for name in functions}
     gc.collect()
     gc.disable()
     try:
         for number in range(rounds + warmup):
             for name, function in functions.items():
+                synchronize(device)
                 begin = time.perf_counter()
                 function()
+                synchronize(device)
                 if number >= warmup:
-                    times[name].append(1000 * (time.perf_counter() - begin))
+                    times[name].append(time.perf_counter() - begin)
     finally:
         gc.enable()
     return times
+
+
+def turns(
+    functions: dict[str, Callable[[], object]], rounds: int, warmup: int = 1
+) -> dict[str, list[float]]:
+    """Give the milliseconds of :func:`interleaved`."""
+    times = interleaved(functions, rounds, warmup)
+    return {name: [1000 * value for value in values] for name, values in times.items()}
 
 
 def median_times(

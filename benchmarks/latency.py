@@ -7,7 +7,6 @@ statistics fitted; anomalib its map and score, with quantiles set.
     python -m benchmarks.latency --threads 1 [--device cuda]
 """
 
-import argparse
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks._turns import hardware, interleaved, markdown
+from benchmarks._comparison import hardware, markdown
+from benchmarks._timing import interleaved, make_parser
 from benchmarks.train_step import efficient_ad
 from pyg_viglad import ViGLAD
 
@@ -49,9 +49,7 @@ def viglad_model(kind: Any, autoencoder: Any, size: int) -> ViGLAD:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser = make_parser(__doc__, rounds=30)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--sizes", nargs="+", default=["small", "medium"])

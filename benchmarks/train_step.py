@@ -11,7 +11,6 @@ much of the rate of the teacher's convolutions, the fastest there is here, a who
     python -m benchmarks.train_step --threads 1
 """
 
-import argparse
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks._turns import hardware, interleaved, markdown
+from benchmarks._comparison import hardware, markdown
+from benchmarks._timing import interleaved, make_parser
 from pyg_viglad import ViGLAD
 from pyg_viglad.training import Photographs
 from pyg_viglad.training.viglad_training import ViGLADTraining
@@ -85,9 +85,7 @@ def operations(step: Callable[[], object]) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=11)
+    parser = make_parser(__doc__, rounds=11)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--device", default="cpu")

@@ -22,7 +22,7 @@ from pyg_viglad.benchmark.make_detector import make_detector
 from pyg_viglad.benchmark.measure import measure
 from pyg_viglad.commands._data import Splits, open_data
 
-__all__ = ["ERROR", "RESULT", "Job", "Outcome", "attempt_cell", "attempt_cells"]
+__all__ = ["ERROR", "RESULT", "Job", "Outcome", "attempt_cells"]
 
 RESULT = "result.json"
 ERROR = "error.txt"
@@ -35,11 +35,6 @@ class Outcome(NamedTuple):
 
     state: str
     message: str = ""
-
-
-def attempt_cell(cell: Cell, folder: Path, device: str = "cpu") -> Outcome:
-    """Run one cell; see :func:`attempt_cells`."""
-    return attempt_cells([(cell, folder)], device)[0]
 
 
 def attempt_cells(jobs: list[Job], device: str = "cpu") -> list[Outcome]:

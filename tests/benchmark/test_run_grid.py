@@ -11,7 +11,7 @@ import pytest
 
 from pyg_viglad.benchmark import grid_states, read_grid, run_grid
 from pyg_viglad.benchmark.cell import Cell
-from pyg_viglad.benchmark.run_cell import attempt_cell
+from pyg_viglad.benchmark.run_cell import attempt_cells
 from pyg_viglad.benchmark.run_grid import cell_folder
 from tests.benchmark.grids import MEAN, padim, tiny, write_config
 
@@ -168,9 +168,9 @@ def test_only_one_process_has_a_cell(tmp_path):
     folder.mkdir()
     with open(folder / "lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert attempt_cell(grid.cells[0], folder).state == "busy"
+        assert attempt_cells([(grid.cells[0], folder)])[0].state == "busy"
     assert not (folder / "result.json").exists()
-    assert attempt_cell(grid.cells[0], folder).state == "done"
+    assert attempt_cells([(grid.cells[0], folder)])[0].state == "done"
 
 
 def test_killed_in_the_middle_and_started_again(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from benchmarks import latency, train_step
-from benchmarks._turns import hardware, interleaved, markdown
+from benchmarks._comparison import hardware, markdown
+from benchmarks._timing import interleaved
 from pyg_viglad import ViGLAD
 
 

@@ -1,46 +1,14 @@
-"""Whole models in turns, on any device, and a table of how many times faster each is."""
+"""Whole models beside each other, on any device: a table of how many times faster each is."""
 
 import statistics
-import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 
 from benchmarks._timing import machine
 
-__all__ = ["hardware", "interleaved", "markdown", "synchronize"]
-
-
-def synchronize(device: str = "cpu") -> None:
-    """Wait until a device has done what it was asked for."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-
-
-def interleaved(
-    functions: dict[str, Callable[[], object]], rounds: int, warmup: int = 1, device: str = "cpu"
-) -> dict[str, list[float]]:
-    """Time all functions in turns, so that a busy machine hits each alike.
-
-    Args:
-        functions: What is timed, by name.
-        rounds: Times that each is timed.
-        warmup: Rounds before, that do not count.
-        device: A torch device that must be done before the clock stops.
-
-    Returns:
-        The seconds of every round.
-    """
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for number in range(warmup + rounds):
-        for name, function in functions.items():
-            synchronize(device)
-            start = time.perf_counter()
-            function()
-            synchronize(device)
-            if number >= warmup:
-                times[name].append(time.perf_counter() - start)
-    return times
+__all__ = ["hardware", "markdown"]
 
 
 def hardware(threads: int, device: str = "cpu") -> str:
@@ -50,13 +18,9 @@ def hardware(threads: int, device: str = "cpu") -> str:
     name = machine()
     if device.startswith("cuda"):
         name = f"{torch.cuda.get_device_name(device)}, {name}"
-    versions = []
-    for package in ("anomalib",):
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join([name, *versions, f"{threads} thread{'s' * (threads != 1)}"])
+    with suppress(PackageNotFoundError):
+        name = f"{name}, anomalib {version('anomalib')}"
+    return f"{name}, {threads} thread{'s' * (threads != 1)}"
 
 
 def markdown(
