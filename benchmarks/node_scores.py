@@ -15,7 +15,7 @@ from pyg_viglad.benchmark import Scores, Summary, measure
 from pyg_viglad.benchmark.tables import format_cell
 from pyg_viglad.datasets import DigitAnatomy
 from pyg_viglad.models import ViGLAD
-from pyg_viglad.scoring import make_node_scorer
+from pyg_viglad.scoring import NodeNeighbors, make_node_scorer
 
 SCORERS: dict[str, dict[str, Any]] = {
     "Gaussian, window 1": {"type": "gaussian", "window": 1},
@@ -28,6 +28,7 @@ SCORERS: dict[str, dict[str, Any]] = {
     "the same, 32 directions": {"type": "neighbors", "dimensions": 32},
     "the same, k = 1": {"type": "neighbors", "k": 1},
     "the same, k = 5": {"type": "neighbors", "k": 5},
+    "the same, mirrored": {"type": "neighbors", "mirrored": True},
 }
 _KINDS = ("disorder", "flip", "missing", "novel", "logical", "structural", "mean")
 _BATCH = 10
@@ -50,7 +51,9 @@ def main(arguments: list[str] | None = None) -> None:
         found: dict[str, list[dict[str, float]]] = {name: [] for name in args.scorers}
         for seed in args.seeds:
             splits = {s: draw(args, s, size, seed) for s in ("train", "val", "test")}
-            features = describe({name: split.images for name, split in splits.items()}, size)
+            images = {name: split.images for name, split in splits.items()}
+            images.update(across=images["train"].flip(3), upside_down=images["train"].flip(2))
+            features = describe(images, size)
             for name in args.scorers:
                 found[name].append(judge(name, features, splits["test"]))
         for name, rows in found.items():
@@ -87,7 +90,10 @@ def judge(name: str, features: dict[str, list[Tensor]], test: DigitAnatomy) -> d
     scorer = make_node_scorer(SCORERS[name])
     if scorer is None:
         raise ValueError(f"Expected a scorer of nodes (got {name!r})")
-    scorer.fit(features["train"])
+    if isinstance(scorer, NodeNeighbors) and scorer.mirrored:
+        scorer.fit(features["train"], [features["across"], features["upside_down"]])
+    else:
+        scorer.fit(features["train"])
     scorer.calibrate(features["val"])
     scores = torch.cat([scorer(batch).amax((1, 2)) for batch in features["test"]])
     values = measure(Scores({"A_n": scores}, None), test, ["image_auroc", "defect_auroc"])["A_n"]

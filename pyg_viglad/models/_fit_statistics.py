@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch, Data
 
 from pyg_viglad.models._images import as_images
-from pyg_viglad.scoring import RawScores
+from pyg_viglad.scoring import NodeNeighbors, RawScores
 from pyg_viglad.scoring.scorer import spatial_mean
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def fit_statistics(model: "ViGLAD", train: ImageSource, validation: ImageSource)
     training = model.training
     model.eval()
     vectors, node_features = [], []
+    mirrors: dict[int, list[Tensor]] = {}
     for images in image_batches(train, device):
         # Only those networks run whose features a Gaussian needs.
         normal = model.normalize(as_images(images, model.image_size))
@@ -84,11 +85,16 @@ def fit_statistics(model: "ViGLAD", train: ImageSource, validation: ImageSource)
         vectors.append(spatial_mean(chosen))  # type: ignore[arg-type]
         if scorer.nodes is not None and teacher is not None:
             node_features.append(teacher)
+            for dim in (3, 2) if scorer.nodes.mirrored else ():
+                mirrors.setdefault(dim, []).append(model.teach(normal.flip(dim)))
     if not vectors:
         raise ValueError("Expected at least one training image (got none)")
     scorer.gaussian.fit(torch.cat(vectors))
     if scorer.nodes is not None:
-        scorer.nodes.fit(node_features)
+        if isinstance(scorer.nodes, NodeNeighbors):
+            scorer.nodes.fit(node_features, list(mirrors.values()))
+        else:
+            scorer.nodes.fit(node_features)
     held_out = [model.features(images) for images in image_batches(validation, device)]
     if not held_out:
         raise ValueError("Expected at least one validation image (got none)")

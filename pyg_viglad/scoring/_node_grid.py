@@ -12,6 +12,7 @@ class NodeGrid(Fitted):
 
     window: int
     stride: int
+    mirrored: bool = False  # whether it is fitted on mirror images too
 
     def grid_size(self, height: int, width: int) -> tuple[int, int]:
         """Give the rows and columns of nodes on a teacher map of ``height x width`` cells."""

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyg_viglad.scoring._discriminants import discriminants
 from pyg_viglad.scoring._node_grid import NodeGrid
 
 __all__ = ["NodeNeighbors"]
@@ -29,6 +30,10 @@ class NodeNeighbors(NodeGrid):
     Several windows are standardised over validation images and added. The paper has no such score; it
     stands where :class:`NodeGaussian` may stand, and suits images whose parts have their places.
 
+    With ``mirrored`` the training images' mirror images, left to right and upside down, are elsewhere
+    too, and are told apart from the images themselves by the directions. That says beforehand that a
+    mirrored part is an anomaly, and finds far more of those; where parts may be mirrored, leave it off.
+
     Args:
         windows: Sides of the windows, in cells of the teacher's map, ascending by even steps.
         stride: Cells from one node to the next.
@@ -36,6 +41,7 @@ class NodeNeighbors(NodeGrid):
         k: Number of neighbours.
         elsewhere: How many training nodes are kept to compare with, drawn at random with ``seed``.
         seed: Seed of the draw.
+        mirrored: Whether what is mirrored counts as elsewhere.
 
     Shapes:
         - **input:** teacher features ``[B, C, H, W]``.
@@ -43,7 +49,8 @@ class NodeNeighbors(NodeGrid):
           of the validation images' maxima, or of plain scores before :meth:`calibrate`.
 
     Raises:
-        ValueError: If an argument is out of range, or fewer than 2 images are given to :meth:`fit`.
+        ValueError: If an argument is out of range, or fewer than 2 images are given to :meth:`fit`, or
+            their mirror images are missing where they are needed.
 
     Example:
         >>> import torch
@@ -57,10 +64,11 @@ class NodeNeighbors(NodeGrid):
     shift: Tensor
     here: Tensor
     drawn: Tensor
+    reflections: Tensor
     centre: Tensor
     scale: Tensor
     _estimates = ("projection", "shift", "here", "drawn")
-    _options = ("centre", "scale")
+    _options = ("reflections", "centre", "scale")
 
     def __init__(
         self,
@@ -70,6 +78,7 @@ class NodeNeighbors(NodeGrid):
         k: int = 3,
         elsewhere: int = 9000,
         seed: int = 0,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
         steps = [larger - smaller for smaller, larger in pairwise(windows)]
@@ -89,6 +98,7 @@ class NodeNeighbors(NodeGrid):
         self.k = k
         self.elsewhere = elsewhere
         self.seed = seed
+        self.mirrored = mirrored
 
     def _describe(self, features: Tensor, window: int) -> Tensor:
         """Give node vectors ``[B, nodes, C]``; at the border a window is what lies within the map."""
@@ -97,20 +107,41 @@ class NodeNeighbors(NodeGrid):
         pooled = F.avg_pool2d(features.float(), size, self.stride, padding, count_include_pad=False)
         return pooled.flatten(2).transpose(1, 2)
 
-    def fit(self, batches: list[Tensor]) -> None:
-        """Keep what the training images' nodes look like, of normalised features ``[B, C, H, W]``."""
+    def fit(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]] = ()) -> None:
+        """Keep what the training images' nodes look like.
+
+        Args:
+            batches: Normalised features ``[B, C, H, W]`` of the training images.
+            mirrors: With ``mirrored``, such lists of the same images mirrored, one for each way.
+        """
         images = self._count(batches)
+        if self.mirrored != bool(mirrors):
+            raise ValueError(
+                f"Expected 'mirrors' where 'mirrored' is set and only there (got {len(mirrors)} lists)"
+            )
         rows, columns = self.grid_size(*batches[0].shape[2:])
-        generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.randperm(images * rows * columns, generator=generator)[: self.elsewhere]
+        drawn = self._draw(images * rows * columns)
+        reflected = self._draw(len(mirrors) * images * rows * columns)
         kept: dict[str, list[Tensor]] = {"projection": [], "shift": [], "here": []}
+        if mirrors:
+            kept["reflections"] = []
         for window in self.windows:
-            vectors = torch.cat([self._describe(batch.detach(), window) for batch in batches])
-            shift, projection = _discriminants(vectors, self.dimensions, self.seed)
-            here = (vectors - shift) @ projection
-            for name, value in zip(kept, (projection, shift, here), strict=True):
+            views = [
+                torch.cat([self._describe(batch.detach(), window) for batch in view])
+                for view in (batches, *mirrors)
+            ]
+            shift, projection = discriminants(views, self.dimensions, self.seed)
+            here, *others = ((view - shift) @ projection for view in views)
+            found = [projection, shift, here]
+            if others:
+                found.append(torch.cat(others).flatten(0, 1)[reflected])
+            for name, value in zip(kept, found, strict=True):
                 kept[name].append(value)
         self._store(drawn=drawn, **{name: torch.stack(values) for name, values in kept.items()})
+
+    def _draw(self, number: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randperm(number, generator=generator)[: self.elsewhere]
 
     def calibrate(self, batches: list[Tensor]) -> None:
         """Standardise every window's scores by the maxima over validation features ``[B, C, H, W]``."""
@@ -132,6 +163,9 @@ class NodeNeighbors(NodeGrid):
             # Where all nodes are near each other, none is elsewhere.
             touching = apart < window if bool((apart >= window).any(1).all()) else apart < 1
             others = self.here[number].flatten(0, 1)[self.drawn]
+            if self.reflections.numel():
+                others = torch.cat([others, self.reflections[number]])
+                touching = F.pad(touching, (0, self.reflections.size(1)))  # they have no place
             step = max(1, _TILE // touching.numel())
             elsewhere = [
                 self._nearest(torch.cdist(part, others).masked_fill(touching, torch.inf))
@@ -155,26 +189,6 @@ class NodeNeighbors(NodeGrid):
         return scores.sum(1).view(-1, *self.grid_size(*features.shape[2:]))
 
     def extra_repr(self) -> str:
-        """Show windows, stride, dimensions and k."""
-        return f"{self.windows}, stride={self.stride}, dimensions={self.dimensions}, k={self.k}"
-
-
-def _discriminants(vectors: Tensor, dimensions: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Give mean ``[C]`` and directions ``[C, dimensions]`` of a linear discriminant analysis of places.
-
-    Within places the directions have unit covariance (Ledoit-Wolf, of at most 20,000 vectors).
-    """
-    from sklearn.covariance import LedoitWolf
-
-    means = vectors.mean(0)
-    within = (vectors - means).flatten(0, 1)
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(within.size(0), generator=generator)[:20_000].to(within.device)
-    fit = LedoitWolf(assume_centered=True).fit(within[chosen].double().cpu().numpy())
-    values, axes = torch.linalg.eigh(torch.from_numpy(fit.covariance_))
-    whiten = axes * values.clamp(min=max(1e-8 * float(values.max()), 1e-12)).rsqrt()
-    centre = means.mean(0)
-    between = (means - centre).double().cpu() @ whiten
-    _, _, directions = torch.linalg.svd(between, full_matrices=False)
-    projection = whiten @ directions[:dimensions].T
-    return centre, projection.to(vectors)
+        """Show windows, stride, dimensions, k and what else is on."""
+        mirrored = ", mirrored=True" if self.mirrored else ""
+        return f"{self.windows}, stride={self.stride}, dimensions={self.dimensions}, k={self.k}{mirrored}"

@@ -3,7 +3,7 @@ from benchmarks import node_scores
 
 def test_prints_a_line_for_every_size_and_scorer(capsys):
     options = ["--seeds", "0", "1", "--sizes", "96", "--images", "20", "--scorers"]
-    names = ["Gaussian, window 4", "neighbours, windows 2 and 4"]
+    names = ["Gaussian, window 4", "neighbours, windows 2 and 4", "the same, mirrored"]
     node_scores.main([*options, *names])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("| image size | A_n | disorder | flip |")
@@ -18,3 +18,4 @@ def test_prints_a_line_for_every_size_and_scorer(capsys):
         assert abs(logical - (disorder + flip) / 2) < 0.11
         assert abs(structural - (missing + novel) / 2) < 0.11
     assert values[0] != values[1]
+    assert values[2][1] > values[1][1] + 5  # what is mirrored is found

@@ -207,6 +207,23 @@ def test_constant_images_stay_finite():
     assert all(value.isfinite().all() for value in prediction)
 
 
+def test_mirror_images_are_fitted_where_they_are_elsewhere():
+    images, held_out = normal_images(6), normal_images(2, seed=1)
+    options = {"type": "neighbors", "windows": (2,), "dimensions": 3, "elsewhere": 10_000}
+    model = ViGLAD("small", 96, nodes={**options, "mirrored": True}).eval()
+    model.fit_statistics(images, held_out)
+    nodes = model.scorer.nodes
+    across, down = (model.teach(model.normalize(images.flip(dim))) for dim in (3, 2))
+    z = [nodes._describe(view, 2) for view in (across, down)]
+    z = (torch.cat(z).flatten(0, 1) - nodes.shift[0]) @ nodes.projection[0]
+    found = nodes.reflections[0]
+    assert found.shape == z.shape
+    assert torch.allclose(found.sort(0).values, z.sort(0).values, atol=1e-3)
+    plain = ViGLAD("small", 96, nodes=options).eval()
+    plain.fit_statistics(images, held_out)
+    assert plain.scorer.nodes.reflections.numel() == 0
+
+
 def test_predict_takes_what_people_have(fitted, tmp_path):
     array = (normal_images(1, size=50)[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
     path = tmp_path / "image.png"

@@ -75,11 +75,12 @@ def window_mean(features, top, left, size):
     return sum(inside) / len(inside)
 
 
-def here_or_elsewhere(vectors, train, kept, grid, window, stride, k):
+def here_or_elsewhere(vectors, train, kept, grid, window, stride, k, more=()):
     """Mean of the k smallest squared distances here, less that of the k smallest elsewhere.
 
     ``vectors`` are ``[node, d]`` of one image, ``train`` ``[image, node, d]``, ``kept`` pairs of image
-    and node that serve as elsewhere, ``grid`` the rows and columns.
+    and node that serve as elsewhere, ``grid`` the rows and columns; ``more`` are vectors ``[d]`` that are
+    elsewhere for every node.
     """
     scores = []
     for i, z in enumerate(vectors):
@@ -90,6 +91,7 @@ def here_or_elsewhere(vectors, train, kept, grid, window, stride, k):
             right = abs(i % grid[1] - j % grid[1]) * stride
             if max(down, right) >= window:
                 elsewhere.append(float(((z - train[image][j]) ** 2).sum()))
+        elsewhere += [float(((z - other) ** 2).sum()) for other in more]
         elsewhere.sort()
         scores.append(np.mean(here[:k]) - np.mean(elsewhere[:k]))
     return np.array(scores)

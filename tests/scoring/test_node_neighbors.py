@@ -45,6 +45,62 @@ def test_scores_against_loops():
             assert np.allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_mirrored_scores_against_loops():
+    features = draw()
+    module = NodeNeighbors((3,), stride=2, dimensions=4, k=2, elsewhere=40, mirrored=True)
+    mirrors = [[draw(12, seed=1)], [draw(5, seed=2), draw(7, seed=3)]]
+    module.fit([features[:12]], mirrors)
+    scores = module._scores(features[12:])
+    grid = module.grid_size(9, 7)
+    number = grid[0] * grid[1]
+
+    def describe(images):
+        z = [
+            [
+                oracle.window_mean(image, 2 * r, 2 * c, 3)
+                for r in range(grid[0])
+                for c in range(grid[1])
+            ]
+            for image in images
+        ]
+        return (np.array(z) - shift) @ projection
+
+    shift = module.shift[0].double().numpy()
+    projection = module.projection[0].double().numpy()
+    z = describe(features)
+    drawn = torch.randperm(12 * number, generator=torch.Generator().manual_seed(0))[:40].tolist()
+    kept = [(place // number, place % number) for place in drawn]
+    reflected = np.concatenate([describe(torch.cat(view)).reshape(-1, 4) for view in mirrors])
+    chosen = torch.randperm(24 * number, generator=torch.Generator().manual_seed(0))[:40]
+    for image in (12, 13):
+        expected = oracle.here_or_elsewhere(
+            z[image], z[:12], kept, grid, 3, 2, 2, reflected[chosen.numpy()]
+        )
+        found = scores[image - 12, 0].double().numpy()
+        assert np.allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_directions_tell_mirror_images_apart():
+    features, mirror = draw(images=40, channels=8), draw(images=40, channels=8)
+    # In the last channel alone, and there alike at all places, a mirror image is another.
+    features[:, -1], mirror[:, -1] = 0.1 * features[:, -1], 0.1 * mirror[:, -1] + 5
+    plain = NodeNeighbors(windows=(1,), stride=1, dimensions=2)
+    plain.fit([features])
+    telling = NodeNeighbors(windows=(1,), stride=1, dimensions=2, mirrored=True)
+    telling.fit([features], [[mirror]])
+    for module in (plain, telling):
+        z = [
+            module._describe(maps, 1) @ module.projection[0] for maps in (features[:1], mirror[:1])
+        ]
+        apart = (z[1] - z[0]).abs().amax()
+        assert apart > 20 if module is telling else apart < 20
+    score = telling(mirror[:1]).mean() - telling(features[:1]).mean()
+    assert score > 5 * (plain(mirror[:1]).mean() - plain(features[:1]).mean()).abs()
+    other = NodeNeighbors(windows=(1,), stride=1, dimensions=2, mirrored=True)
+    other.load_state_dict(telling.state_dict())
+    assert torch.equal(other(mirror), telling(mirror))
+
+
 def test_directions_whiten_within_places_and_tell_places_apart():
     features = draw(images=200, channels=5)
     module = NodeNeighbors(windows=(1,), stride=1, dimensions=5)
@@ -116,6 +172,9 @@ def test_bad_values():
         NodeNeighbors(k=0)
     with pytest.raises(ValueError, match="at least 2 training images"):
         NodeNeighbors().fit([torch.zeros(1, 3, 4, 4)])
+    for mirrored, mirrors in ((True, ()), (False, [[torch.zeros(2, 3, 4, 4)]])):
+        with pytest.raises(ValueError, match=f"only there \\(got {len(mirrors)} lists\\)"):
+            NodeNeighbors(mirrored=mirrored).fit([torch.zeros(2, 3, 4, 4)], mirrors)
     with pytest.raises(ValueError, match="not fitted"):
         NodeNeighbors()(torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match=r"'gaussian' or 'neighbors' \(got 'knn'\)"):
