@@ -90,7 +90,7 @@ def graph(
         chosen,
         torch.tensor([xy]),
         scores=[metrics["score"]] if metrics else None,
-        node_scores=first.gaussian_score[[number]] if "gaussian_score" in first else None,
+        node_scores=first.node_score[[number]] if "node_score" in first else None,
         titles=[Path(image).name],
     )
     save_figure(figure, folder / "node_graphs", dpi=150)

@@ -15,7 +15,7 @@ from pyg_viglad.visualization._neighbors import neighbors_of, node_at
 __all__ = ["PatchGraph", "one_graph", "split_graph"]
 
 # Recorded scores of nodes that say which one is the most anomalous, the first that is there.
-SCORES = ("gaussian_score", "combined_score")
+SCORES = ("node_score", "combined_score")
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def start_position(
         return x * width / seen_w, y * height / seen_h
     if node is None:
         best = next(
-            (scores[key] for key in ("gaussian_score", "combined_score") if key in scores), None
+            (scores[key] for key in ("node_score", "combined_score") if key in scores), None
         )
         if best is None:
             return width / 2, height / 2

@@ -53,7 +53,7 @@ def plot_block_strip(
             not drawn where that block is.
         node: The position (x, y) in pixels of the image, or a number of a node in the grid of the first
             graph. Default: the node of the first graph with the largest recorded
-            ``gaussian_score`` (else ``combined_score``).
+            ``node_score`` (else ``combined_score``).
         num_neighbors: Draw only so many neighbours, the nearest; default all.
         mask: True anomaly ``[h, w]``, outlined.
         dimming: How far to dim the image, from 0 (not at all) to 1; default 0.7.

@@ -76,7 +76,7 @@ def plot_node_graphs(
         nodes: For each image the position (x, y) in pixels of ``images``, as ``[B, 2]``, or the
             number of a node in the grid of the first graph, as ``[B]``; of one image, also one
             position or number alone. Default: where ``anomaly_maps`` is largest, or without it the
-            node of the first graph whose recorded ``gaussian_score`` (else ``combined_score``) is.
+            node of the first graph whose recorded ``node_score`` (else ``combined_score``) is.
         blocks: The names of the graphs to draw, such as ``["input", "encoder.5", "decoder"]``.
             Default: all, but of the graphs of every block those that
             :func:`~pyg_viglad.visualization.select_graphs` picks.

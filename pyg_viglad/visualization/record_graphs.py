@@ -20,7 +20,7 @@ SCORES = {
     "local_score": "local_map",
     "global_score": "global_map",
     "combined_score": "anomaly_map",
-    "gaussian_score": "node_map",
+    "node_score": "node_map",
 }
 
 
@@ -51,7 +51,7 @@ def record_graphs(
           original image);
         - of a fitted detector, ``[N]`` each: ``local_score``, ``global_score`` and
           ``combined_score``, the largest value of the calibrated map within the patch, and
-          ``gaussian_score``, the same of A_n where the model has it.
+          ``node_score``, the same of A_n where the model has it.
 
     Raises:
         ValueError: If the model has no graphs, or an image is none.

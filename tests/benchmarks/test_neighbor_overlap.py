@@ -64,9 +64,7 @@ def test_wrong_nodes_lie_in_the_wrong_cell(folder):
     cell = (graph.pos // 32).long()
     assert (wrong[1] == ((cell[:, 0] == column) & (cell[:, 1] == row)).numpy()).all()
     assert wrong[1].any()
-    assert nodes["model: gaussian score"][1] == pytest.approx(
-        graph.gaussian_score.numpy(), rel=1e-4
-    )
+    assert nodes["model: node score"][1] == pytest.approx(graph.node_score.numpy(), rel=1e-4)
     assert all(values.shape == (2, 256) for values in nodes.values())
     assert all(values.shape == (2,) for values in scores.values())
 

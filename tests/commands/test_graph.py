@@ -67,7 +67,7 @@ def test_default_node_is_the_most_anomalous(run, folder, model):
     x, y = model.predict(folder / "image.png").position[0].tolist()
     assert (node["x"], node["y"]) == pytest.approx((x * WIDTH / 128, y * HEIGHT / 96))
     graph = record_graphs(model, folder / "image.png")["input"]
-    assert graph.gaussian_score[node["number"]] == graph.gaussian_score.max()
+    assert graph.node_score[node["number"]] == graph.node_score.max()
 
 
 def test_scores_of_every_node(run, folder, model):

@@ -108,7 +108,7 @@ def test_starts_at_the_most_anomalous_patch_and_the_selected_graphs(model, image
     payload = page_payload(GraphViewer.from_model(model, image).to_html())
     x, y = (model.predict(image).position[0] * torch.tensor([84 / 96, 60 / 96])).tolist()
     assert (payload["start"]["x"], payload["start"]["y"]) == pytest.approx((x, y))
-    worst = graphs["input"].pos[graphs["input"].gaussian_score.argmax()]
+    worst = graphs["input"].pos[graphs["input"].node_score.argmax()]
     assert (worst - torch.tensor([x, y])).abs().max() <= 84 / 16 / 2 + 1e-3
     alone = page_payload(GraphViewer(image, graphs).to_html())["start"]
     assert (alone["x"], alone["y"]) == pytest.approx(worst.tolist(), abs=1e-3)
@@ -151,7 +151,7 @@ def test_a_page_of_the_largest_demo_stays_small(tmp_path):
     assert graphs["input"].num_nodes == 56 * 56
     for graph in graphs.values():
         generator = torch.Generator().manual_seed(0)
-        for key in ("local_score", "global_score", "combined_score", "gaussian_score"):
+        for key in ("local_score", "global_score", "combined_score", "node_score"):
             graph[key] = torch.rand(graph.num_nodes, generator=generator)
     path = GraphViewer(noise[:, :224, :224], graphs, mask=torch.ones(224, 224)).save(
         tmp_path / "a.html"

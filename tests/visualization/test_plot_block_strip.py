@@ -75,7 +75,7 @@ def test_the_default_node_has_the_largest_recorded_score(image, graphs):
     graphs["encoder.0"].combined_score = torch.arange(96.0).roll(-40)  # the largest: 55
     drawn = panels(plot_block_strip(image, graphs))
     assert one(drawn[0], "node").get_bbox().bounds == pytest.approx((28, 16, 4, 4))
-    graphs["encoder.0"].gaussian_score = -torch.arange(96.0)
+    graphs["encoder.0"].node_score = -torch.arange(96.0)
     drawn = panels(plot_block_strip(image, graphs))
     assert one(drawn[0], "node").get_bbox().bounds == pytest.approx((0, 0, 4, 4))
 
