@@ -185,7 +185,7 @@ def node_scores(graphs: dict[str, Batch], output: Batch) -> dict[str, Tensor]:
 
 def summaries(nodes: Scores) -> Scores:
     """Give scores of images: of the node most anomalous by the model, of all, and the extreme."""
-    own = "model: gaussian score"
+    own = "model: node score"
     worst = nodes[own if own in nodes else "model: combined score"].argmax(1)
     found = {}
     for name, values in nodes.items():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.neighbor_overlap import auroc_interval, chance_overlap, main, measure
+from benchmarks.neighbor_overlap import auroc_interval, chance_overlap, main, measure, summaries
 from pyg_viglad import ViGLAD
 from pyg_viglad.datasets import DigitAnatomy
 from pyg_viglad.visualization import record_graphs
@@ -67,6 +67,9 @@ def test_wrong_nodes_lie_in_the_wrong_cell(folder):
     assert nodes["model: node score"][1] == pytest.approx(graph.node_score.numpy(), rel=1e-4)
     assert all(values.shape == (2, 256) for values in nodes.values())
     assert all(values.shape == (2,) for values in scores.values())
+    worst = nodes["model: node score"][1].argmax()
+    name = "1 - overlap, input and output"
+    assert summaries(nodes)[f"{name}: most anomalous node"][1] == nodes[name][1][worst]
 
 
 def test_the_whole_on_a_few_images(folder, capsys):
