@@ -9,10 +9,11 @@ __all__ = ["CommandParser"]
 
 
 class CommandParser(ArgumentParser):
-    """Options by name, with two comforts.
+    """Options by name, with three comforts.
 
-    A command about one image, data set or benchmark takes its required parameters without names, and
-    what is true or false is also true when named alone (``--html`` for ``--html true``).
+    A command about one image, data set or benchmark takes its required parameters without names; what
+    is true or false is also true when named alone (``--html`` for ``--html true``); and of what takes
+    several names, they follow one another (``--images a.png b.png``).
     """
 
     def add_function_arguments(
@@ -26,4 +27,6 @@ class CommandParser(ArgumentParser):
             typehint = getattr(action, "_typehint", None)
             if typehint is bool or bool in get_args(typehint):
                 action.nargs, action.const = "?", True
+            if list[str] in (typehint, *get_args(typehint)):
+                action.nargs, action._typehint, action.metavar = "+", str, action.dest.upper()
         return added

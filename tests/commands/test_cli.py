@@ -113,7 +113,7 @@ def test_predict_files_and_folders(run, tmp_path):
         pixels = np.random.default_rng(number).integers(0, 255, (50, 60, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
     arguments = ["predict", "--model", str(run / "model")]
-    arguments += ["--images", json.dumps([str(folder), str(folder / "0.png")])]
+    arguments += ["--images", str(folder), str(folder / "0.png")]
     main([*arguments, "--output", str(tmp_path / "out")])
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
     assert [row["name"] for row in rows] == [str(folder / n) for n in ("0.png", "1.png", "0.png")]
