@@ -41,6 +41,8 @@ class Fitted(nn.Module):
             )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in self._options:  # models saved before there was the option load, too
+            state_dict.setdefault(prefix + name, torch.empty(0))
         for name in (*self._estimates, *self._options):
             value = state_dict.get(prefix + name)
             if value is not None:

@@ -141,6 +141,10 @@ def test_calibration_sums_standardised_windows_and_is_saved():
     other = NodeNeighbors(windows=(1, 3), dimensions=4)
     other.load_state_dict(module.state_dict())
     assert torch.equal(other(features), module(features))
+    older = module.state_dict()
+    del older["reflections"]
+    other.load_state_dict(older)
+    assert torch.equal(other(features), module(features))
 
 
 def test_small_maps_few_images_and_constant_features():
