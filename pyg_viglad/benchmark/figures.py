@@ -73,7 +73,9 @@ def _maps(grid: Grid, data: str, category: str, output: Path, path: Path) -> lis
     """Maps of all models on the same images, calibrated alike (Figure 3)."""
     from pyg_viglad.visualization import plot_anomaly_maps, save_figure
 
-    models = dict.fromkeys(c.model for c in grid.columns.values() if not c.missing)
+    # Who is in the tables for its nodes alone need not have trained what the maps come from.
+    columns = [c for c in grid.columns.values() if not c.missing and c.score != "A_n"]
+    models = dict.fromkeys(column.model for column in columns)
     seed = grid.seeds[0]
     shown: dict[str, Any] = {}
     maps = {}
