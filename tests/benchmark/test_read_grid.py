@@ -19,8 +19,8 @@ CELLS = {
     "table5": 5,
     "table6": 4 * 5,
     "figure4": 4 * 5,
-    "digits": 3 * 7 * 3,
-    "digits_k": 4 * 3,
+    "digits": 3 * 8 * 3,
+    "digits_ablations": 8 * 3,
 }
 
 
