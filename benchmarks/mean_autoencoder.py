@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=360, help="training images")
     parser.add_argument("--image-size", type=int, default=96)
     parser.add_argument("--iterations", type=int, default=400)
+    parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(arguments)
@@ -77,7 +78,7 @@ def judge(args: argparse.Namespace, autoencoder: str, seed: int) -> dict[str, di
         penalty=args.photographs,
         quantiles=(0.9, 0.999),
         iterations=args.iterations,
-        batch_size=2,
+        batch_size=args.batch_size,
         lr=1e-3,
         precision=args.precision,
     )

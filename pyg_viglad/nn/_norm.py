@@ -9,12 +9,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 __all__ = ["NodeNorm", "keep_statistics"]
 
+_FEWEST = 16  # nodes: the 4 x 4 of one image of 256 pixels
+
 
 class NodeNorm(nn.BatchNorm1d):
     """Batch normalization over the nodes of all graphs, features ``[N, C]``.
 
-    A single node has no variance, and ``BatchNorm1d`` refuses it in training. The smallest images
-    end in one node, so a single node is normalised with the running statistics, left as they are.
+    Small images in small batches leave few nodes in the narrowest layers, where training on the
+    batch's own statistics all but erases them (two values always become -1 and 1), and evaluation
+    on the running ones shows later layers what they never saw. Fewer than 16 nodes, which one image
+    of the paper's size has at least, are normalised with the running statistics, left as they are.
 
     Example:
         >>> import torch
@@ -24,7 +28,7 @@ class NodeNorm(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``[N, C]``."""
-        if self.training and input.size(0) == 1:
+        if self.training and input.size(0) < _FEWEST:
             return F.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
