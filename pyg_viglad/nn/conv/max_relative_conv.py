@@ -33,7 +33,8 @@ class MaxRelativeConv(MessagePassing):  # type: ignore[misc]
         in_channels: Width of the input, divisible by ``heads``.
         out_channels: Width of the output, divisible by ``heads``.
         heads: Number of groups of the linear layer.
-        norm: Apply batch normalization.
+        norm: Apply batch normalization, in training over all nodes of the batch, or, where they are
+            fewer than 16, with the running statistics, which stay as they are.
         act: Class of the activation, or ``None``.
 
     Shapes:

@@ -34,7 +34,8 @@ class MaxRelativeDeconv(MaxRelativeConv):
         out_channels: Width of the output, divisible by ``heads``.
         heads: Number of groups of the transposed convolution.
         kernel_size: 1, or 3 for nodes on a grid.
-        norm: Apply batch normalization.
+        norm: Apply batch normalization, in training over all nodes of the batch, or, where they are
+            fewer than 16, with the running statistics, which stay as they are.
         act: Class of the activation, or ``None``.
 
     Shapes:

@@ -47,7 +47,7 @@ def test_values_equal_the_oracle(heads):
 
 def test_norm_and_activation_are_applied_once_in_this_order():
     conv = MaxRelativeConv(4, 8)
-    x, edge_index = torch.randn(10, 4), torch.randint(10, (2, 30))
+    x, edge_index = torch.randn(20, 4), torch.randint(20, (2, 60))
     target, relative = conv.relative(x, edge_index)
     hidden = conv.lin(torch.stack([target, relative], dim=2).flatten(1))
     hidden = (hidden - hidden.mean(0)) / (hidden.var(0, unbiased=False) + 1e-5).sqrt()
