@@ -23,7 +23,8 @@ class CommandParser(ArgumentParser):
         first = next(iter(function.__annotations__), "")
         kwargs["as_positional"] = first in ("grid", "image", "name")
         added = super().add_function_arguments(function, *args, **kwargs)
-        for action in self._actions:
+        actions: list[Any] = self._actions
+        for action in actions:
             typehint = getattr(action, "_typehint", None)
             if typehint is bool or bool in get_args(typehint):
                 action.nargs, action.const = "?", True
