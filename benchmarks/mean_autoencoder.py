@@ -9,19 +9,16 @@ map's maximum and of the scores, by kind of anomaly.
 
 import argparse
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from pyg_viglad.benchmark import Summary, measure
-from pyg_viglad.benchmark.tables import format_cell
+from benchmarks._digit_kinds import draw, judge, make_parser, print_header, print_row
 from pyg_viglad.benchmark.viglad_detector import ViGLADDetector
 from pyg_viglad.datasets import DigitAnatomy
 from pyg_viglad.models import ViGLAD
 
-_KINDS = ("disorder", "flip", "missing", "novel", "logical", "structural", "mean")
 _SCORES = ("A_r:local", "A_r:global", "A_r", "A_f", "A")
 
 
@@ -40,41 +37,30 @@ class MeanAutoEncoder(nn.Module):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", default="digits", help="digits, or an .npz file of MNIST")
+    parser = make_parser(__doc__)
     parser.add_argument("--photographs", help="folder of photographs for the penalty")
     parser.add_argument("--autoencoders", nargs="+", default=["vig", "mean"])
-    parser.add_argument("--altered", type=int, default=1, help="wrong cells of an anomalous image")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=360, help="training images")
     parser.add_argument("--image-size", type=int, default=96)
     parser.add_argument("--iterations", type=int, default=400)
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--precision", default="bf16-mixed")
-    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    print(f"| autoencoder | score | {' | '.join(_KINDS)} |")
-    print("|" + "---|" * (2 + len(_KINDS)))
+    print_header(("autoencoder", "score"))
     for autoencoder in args.autoencoders:
-        runs = {seed: judge(args, autoencoder, seed) for seed in args.seeds}
+        runs = {seed: run(args, autoencoder, seed) for seed in args.seeds}
         for score in _SCORES:
-            cells = [
-                format_cell(Summary.of({s: run[score][kind] for s, run in runs.items()}), len(runs))
-                for kind in _KINDS
-            ]
-            print(f"| {autoencoder} | {score} | {' | '.join(cells)} |", flush=True)
+            print_row((autoencoder, score), {seed: found[score] for seed, found in runs.items()})
 
 
-def judge(args: argparse.Namespace, autoencoder: str, seed: int) -> dict[str, dict[str, float]]:
+def run(args: argparse.Namespace, autoencoder: str, seed: int) -> dict[str, dict[str, float]]:
     """Train and give the AUROC of every score and kind."""
-    train, validation, test = draw(args, seed)
-    size = (args.image_size, args.image_size)
+    splits = draw(args, args.image_size, seed)
     detector = ViGLADDetector(
-        size,
+        (args.image_size, args.image_size),
         seed,
         size="small",
-        autoencoder=mean_of(train) if autoencoder == "mean" else autoencoder,
+        autoencoder=mean_of(splits["train"]) if autoencoder == "mean" else autoencoder,
         penalty=args.photographs,
         quantiles=(0.9, 0.999),
         iterations=args.iterations,
@@ -83,25 +69,8 @@ def judge(args: argparse.Namespace, autoencoder: str, seed: int) -> dict[str, di
         precision=args.precision,
     )
     with tempfile.TemporaryDirectory() as folder:
-        detector.fit(train, validation, Path(folder))
-    values = measure(detector.predict(test), test, ["image_auroc", "defect_auroc"])
-    return {
-        score: {**values[score]["image_auroc"], **values[score]["defect_auroc"]}
-        for score in _SCORES
-    }
-
-
-def draw(args: argparse.Namespace, seed: int) -> Iterator[DigitAnatomy]:
-    """Give the training, validation and test images."""
-    for split in ("train", "val", "test"):
-        yield DigitAnatomy(
-            split,
-            args.data,
-            args.image_size,
-            altered=args.altered,
-            num_train=args.images,
-            seed=seed,
-        )
+        detector.fit(splits["train"], splits["val"], Path(folder))
+    return judge(detector.predict(splits["test"]), splits["test"])
 
 
 @torch.no_grad()

@@ -5,17 +5,15 @@ Prints the image AUROC of A_n alone, by kind of anomaly, over several seeds. Onl
     python -m benchmarks.node_scores --data mnist.npz --sizes 96 128 192 --threads 1
 """
 
-import argparse
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyg_viglad.benchmark import Scores, Summary, measure
-from pyg_viglad.benchmark.tables import format_cell
-from pyg_viglad.datasets import DigitAnatomy
+from benchmarks._digit_kinds import draw, judge, make_parser, print_header, print_row
+from pyg_viglad.benchmark import Scores
 from pyg_viglad.models import ViGLAD
-from pyg_viglad.scoring import NodeNeighbors, make_node_scorer
+from pyg_viglad.scoring import make_node_scorer
 
 SCORERS: dict[str, dict[str, Any]] = {
     "Gaussian, window 1": {"type": "gaussian", "window": 1},
@@ -30,48 +28,28 @@ SCORERS: dict[str, dict[str, Any]] = {
     "the same, k = 5": {"type": "neighbors", "k": 5},
     "the same, mirrored": {"type": "neighbors", "mirrored": True},
 }
-_KINDS = ("disorder", "flip", "missing", "novel", "logical", "structural", "mean")
 _BATCH = 10
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", default="digits", help="digits, or an .npz file of MNIST")
-    parser.add_argument("--altered", type=int, default=1, help="wrong cells of an anomalous image")
+    parser = make_parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[128], help="sides of the images")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--scorers", nargs="+", default=list(SCORERS), choices=list(SCORERS))
-    parser.add_argument("--images", type=int, help="training images, fewer than usual")
-    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    print(f"| image size | A_n | {' | '.join(_KINDS)} |")
-    print("|" + "---|" * (2 + len(_KINDS)))
+    print_header(("image size", "A_n"))
     for size in args.sizes:
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in args.scorers}
+        found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in args.scorers}
         for seed in args.seeds:
-            splits = {s: draw(args, s, size, seed) for s in ("train", "val", "test")}
+            splits = draw(args, size, seed)
             images = {name: split.images for name, split in splits.items()}
             images.update(across=images["train"].flip(3), upside_down=images["train"].flip(2))
             features = describe(images, size)
             for name in args.scorers:
-                found[name].append(judge(name, features, splits["test"]))
-        for name, rows in found.items():
-            cells = [
-                format_cell(
-                    Summary.of(
-                        {seed: row[kind] for seed, row in zip(args.seeds, rows, strict=True)}
-                    ),
-                    len(rows),
-                )
-                for kind in _KINDS
-            ]
-            print(f"| {size} | {name} | {' | '.join(cells)} |", flush=True)
-
-
-def draw(args: argparse.Namespace, split: str, size: int, seed: int) -> DigitAnatomy:
-    more = {"num_train": args.images} if args.images else {}
-    return DigitAnatomy(split, args.data, size, altered=args.altered, seed=seed, **more)
+                scores = Scores({"A_n": score(name, features)}, None)
+                found[name][seed] = judge(scores, splits["test"])["A_n"]
+        for name, runs in found.items():
+            print_row((size, name), runs)
 
 
 @torch.no_grad()
@@ -86,18 +64,15 @@ def describe(images: dict[str, Tensor], size: int) -> dict[str, list[Tensor]]:
 
 
 @torch.no_grad()
-def judge(name: str, features: dict[str, list[Tensor]], test: DigitAnatomy) -> dict[str, float]:
+def score(name: str, features: dict[str, list[Tensor]]) -> Tensor:
+    """Fit a scorer of nodes and give A_n of the test images."""
     scorer = make_node_scorer(SCORERS[name])
     if scorer is None:
         raise ValueError(f"Expected a scorer of nodes (got {name!r})")
-    if isinstance(scorer, NodeNeighbors) and scorer.mirrored:
-        scorer.fit(features["train"], [features["across"], features["upside_down"]])
-    else:
-        scorer.fit(features["train"])
+    mirrors = [features["across"], features["upside_down"]] if scorer.mirrored else []
+    scorer.fit(features["train"], mirrors)
     scorer.calibrate(features["val"])
-    scores = torch.cat([scorer(batch).amax((1, 2)) for batch in features["test"]])
-    values = measure(Scores({"A_n": scores}, None), test, ["image_auroc", "defect_auroc"])["A_n"]
-    return {**values["defect_auroc"], **values["image_auroc"]}
+    return torch.cat([scorer(batch).amax((1, 2)) for batch in features["test"]])
 
 
 if __name__ == "__main__":

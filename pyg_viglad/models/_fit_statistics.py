@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch, Data
 
 from pyg_viglad.models._images import as_images
-from pyg_viglad.scoring import NodeNeighbors, RawScores
+from pyg_viglad.scoring import RawScores
 from pyg_viglad.scoring.scorer import spatial_mean
 
 if TYPE_CHECKING:
@@ -91,10 +91,7 @@ def fit_statistics(model: "ViGLAD", train: ImageSource, validation: ImageSource)
         raise ValueError("Expected at least one training image (got none)")
     scorer.gaussian.fit(torch.cat(vectors))
     if scorer.nodes is not None:
-        if isinstance(scorer.nodes, NodeNeighbors):
-            scorer.nodes.fit(node_features, list(mirrors.values()))
-        else:
-            scorer.nodes.fit(node_features)
+        scorer.nodes.fit(node_features, list(mirrors.values()))
     held_out = [model.features(images) for images in image_batches(validation, device)]
     if not held_out:
         raise ValueError("Expected at least one validation image (got none)")

@@ -1,5 +1,7 @@
 """Nodes on a grid over the teacher's map, each scored by itself."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from pyg_viglad.scoring._fitted import Fitted
@@ -20,9 +22,13 @@ class NodeGrid(Fitted):
         columns = (width - min(self.window, width)) // self.stride + 1
         return rows, columns
 
-    def _count(self, batches: list[Tensor]) -> int:
-        """Count the training images; one alone has no spread."""
+    def _count(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]]) -> int:
+        """Check what a scorer is fitted on and count the images; one alone has no spread."""
         images = sum(batch.size(0) for batch in batches)
         if images < 2:
             raise ValueError("Expected at least 2 training images (got fewer)")
+        if self.mirrored != bool(mirrors):
+            raise ValueError(
+                f"Expected 'mirrors' where 'mirrored' is set and only there (got {len(mirrors)} lists)"
+            )
         return images

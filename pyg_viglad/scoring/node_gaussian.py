@@ -1,5 +1,7 @@
 """A Gaussian for every node: the score A_n, beyond the paper."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -69,15 +71,15 @@ class NodeGaussian(NodeGrid):
         pooled = F.avg_pool2d(features[:, self.selected].float(), window, self.stride)
         return pooled.permute(0, 2, 3, 1)
 
-    def fit(self, batches: list[Tensor]) -> None:
+    def fit(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]] = ()) -> None:
         """Estimate the Gaussians over batches of normalised teacher features ``[B, C, H, W]``.
 
         Raises:
-            ValueError: If there are fewer than 2 images.
+            ValueError: If there are fewer than 2 images, or mirror images, which no Gaussian needs.
         """
         from sklearn.covariance import LedoitWolf
 
-        self._count(batches)
+        self._count(batches, mirrors)
         total = batches[0].size(1)
         generator = torch.Generator().manual_seed(self.seed)
         selected = torch.randperm(total, generator=generator)[: self.channels].sort().values

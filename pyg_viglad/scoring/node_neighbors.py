@@ -114,11 +114,7 @@ class NodeNeighbors(NodeGrid):
             batches: Normalised features ``[B, C, H, W]`` of the training images.
             mirrors: With ``mirrored``, such lists of the same images mirrored, one for each way.
         """
-        images = self._count(batches)
-        if self.mirrored != bool(mirrors):
-            raise ValueError(
-                f"Expected 'mirrors' where 'mirrored' is set and only there (got {len(mirrors)} lists)"
-            )
+        images = self._count(batches, mirrors)
         rows, columns = self.grid_size(*batches[0].shape[2:])
         drawn = self._draw(images * rows * columns)
         reflected = self._draw(len(mirrors) * images * rows * columns)

@@ -179,6 +179,8 @@ def test_bad_values():
     for mirrored, mirrors in ((True, ()), (False, [[torch.zeros(2, 3, 4, 4)]])):
         with pytest.raises(ValueError, match=f"only there \\(got {len(mirrors)} lists\\)"):
             NodeNeighbors(mirrored=mirrored).fit([torch.zeros(2, 3, 4, 4)], mirrors)
+    with pytest.raises(ValueError, match=r"only there \(got 1 lists\)"):
+        NodeGaussian().fit([torch.zeros(2, 3, 4, 4)], [[torch.zeros(2, 3, 4, 4)]])
     with pytest.raises(ValueError, match="not fitted"):
         NodeNeighbors()(torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match=r"'gaussian' or 'neighbors' \(got 'knn'\)"):
