@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pyg_viglad._files import write_text
+from pyg_viglad.files import write_text
 
 __all__ = ["BEGIN", "END", "NAMES"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from pyg_viglad._files import write_text
 from pyg_viglad.benchmark.run_cell import ERROR, RESULT, Job, Outcome, attempt_cells
+from pyg_viglad.files import write_text
 
 __all__ = ["run_in_processes"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from pyg_viglad._files import write_bytes, write_text
 from pyg_viglad.benchmark.run_cell import ERROR, RESULT, Job, Outcome, attempt_cells
+from pyg_viglad.files import write_bytes, write_text
 
 __all__ = ["run_on_ray"]
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from pyg_viglad import __version__
-from pyg_viglad._files import write_json, write_text
 from pyg_viglad.benchmark._examples import write_examples
 from pyg_viglad.benchmark.cell import Cell
 from pyg_viglad.benchmark.detector import Detector, Scores
 from pyg_viglad.benchmark.make_detector import make_detector
 from pyg_viglad.benchmark.measure import measure
 from pyg_viglad.commands._data import Splits, open_data
+from pyg_viglad.files import write_json, write_text
 
 __all__ = ["ERROR", "RESULT", "Job", "Outcome", "attempt_cells"]
 

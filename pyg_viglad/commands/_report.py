@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from pyg_viglad._files import write_json, write_text
+from pyg_viglad.files import write_json, write_text
 from pyg_viglad.models import Prediction, ViGLAD
 
 __all__ = ["SCORES", "format_table", "predict_all", "score_table", "write_pictures", "write_report"]

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pyg_viglad._files import write_text
+from pyg_viglad.files import write_text
 
 __all__ = ["PathLike", "find_checkpoint", "make_trainer", "open_device", "open_run"]
 

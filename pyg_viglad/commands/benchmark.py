@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pyg_viglad._files import write_text
+from pyg_viglad.files import write_text
 
 __all__ = ["benchmark"]
 

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pyg_viglad._files import write_json
 from pyg_viglad.commands._data import open_data
 from pyg_viglad.commands._report import format_table
 from pyg_viglad.commands.train import train
+from pyg_viglad.files import write_json
 
 __all__ = ["demo"]
 

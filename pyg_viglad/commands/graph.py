@@ -5,8 +5,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyg_viglad._files import write_json, write_text
 from pyg_viglad.commands._run import open_run
+from pyg_viglad.files import write_json, write_text
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch

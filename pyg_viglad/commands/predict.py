@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pyg_viglad._files import write_json
 from pyg_viglad.commands._model import open_model
 from pyg_viglad.commands._run import open_run
+from pyg_viglad.files import write_json
 
 __all__ = ["predict"]
 

@@ -2,10 +2,10 @@
 
 from typing import Any, Literal
 
-from pyg_viglad._files import write_json
 from pyg_viglad.commands._data import DatasetName, open_data
 from pyg_viglad.commands._report import format_table, write_report
 from pyg_viglad.commands._run import find_checkpoint, make_trainer, open_run
+from pyg_viglad.files import write_json
 
 __all__ = ["train"]
 

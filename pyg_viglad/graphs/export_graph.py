@@ -167,7 +167,7 @@ def write_node_link(graph: Data, path: str | os.PathLike[str], image: int | None
 
 
 def _write(path: str | os.PathLike[str], text: str) -> None:
-    from pyg_viglad._files import write_text
+    from pyg_viglad.files import write_text
 
     path = Path(path)
     if not path.parent.is_dir():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_viglad._files import write_text
+from pyg_viglad.files import write_text
 from pyg_viglad.models import Prediction, ViGAutoEncoder, ViGLAD
 from pyg_viglad.transforms import to_image
 from pyg_viglad.transforms.to_image import ImageLike

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyg_viglad._files import write_bytes
+from pyg_viglad.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
