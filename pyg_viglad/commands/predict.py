@@ -38,8 +38,7 @@ def predict(
     from pyg_viglad.commands._report import draw, write_scores
     from pyg_viglad.datasets.list_images import list_images
     from pyg_viglad.models import Prediction
-    from pyg_viglad.models._images import as_images
-    from pyg_viglad.transforms import to_image
+    from pyg_viglad.transforms import to_batch, to_image
 
     detector = open_model(model, device)
     paths: list[Path] = []
@@ -59,9 +58,7 @@ def predict(
     write_json(folder / "metrics.json", result)
     chosen = prediction.score.argsort(descending=True)[:pictures].tolist()
     if chosen:
-        shown = torch.cat(
-            [as_images(to_image(paths[c])[None], detector.image_size) for c in chosen]
-        )
+        shown = torch.cat([to_batch(to_image(paths[c])[None], detector.image_size) for c in chosen])
         draw(folder, detector, shown, prediction, chosen, [paths[c].name for c in chosen])
     print(f"{result['anomalous']} of {result['images']} images above the threshold; see {folder}")
     return result

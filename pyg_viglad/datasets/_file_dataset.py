@@ -13,8 +13,7 @@ from torch_geometric.data import Data
 from pyg_viglad.datasets._anomaly_dataset import AnomalyDataset, Label, as_size, as_split
 from pyg_viglad.datasets._read_file import read_size
 from pyg_viglad.datasets._samples import Sample, images_in
-from pyg_viglad.transforms import to_image
-from pyg_viglad.transforms._image_size import check_image_size
+from pyg_viglad.transforms import check_image_size, to_image
 
 __all__ = ["FileDataset", "check_mask_size"]
 

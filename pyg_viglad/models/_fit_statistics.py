@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch, Data
 
-from pyg_viglad.models._images import as_images
 from pyg_viglad.scoring import RawScores
 from pyg_viglad.scoring.scorer import spatial_mean
+from pyg_viglad.transforms import to_batch
 
 if TYPE_CHECKING:
     from pyg_viglad.models.viglad import ViGLAD
@@ -56,7 +56,7 @@ def teacher_features(model: "ViGLAD", train: ImageSource) -> Iterator[tuple[Tens
     """Go through batches of images, as they come, and the teacher's output before normalisation."""
     device = next(model.parameters()).device
     for images in image_batches(train, device):
-        yield images, model.teacher(model.normalize(as_images(images, model.image_size)))
+        yield images, model.teacher(model.normalize(to_batch(images, model.image_size)))
 
 
 def fit_teacher_statistics(model: "ViGLAD", train: ImageSource) -> None:
@@ -77,7 +77,7 @@ def fit_statistics(model: "ViGLAD", train: ImageSource, validation: ImageSource)
     mirrors: dict[int, list[Tensor]] = {}
     for images in image_batches(train, device):
         # Only those networks run whose features a Gaussian needs.
-        normal = model.normalize(as_images(images, model.image_size))
+        normal = model.normalize(to_batch(images, model.image_size))
         teacher = None
         if scorer.nodes is not None or scorer.feature == "teacher":
             teacher = model.teach(normal)

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from pyg_viglad.models._images import as_images
 from pyg_viglad.models.prediction import Prediction
 from pyg_viglad.scoring import Features, place_map
-from pyg_viglad.transforms import to_image
-from pyg_viglad.transforms._image_size import check_image_size
+from pyg_viglad.transforms import check_image_size, to_batch, to_image
 
 if TYPE_CHECKING:
     from pyg_viglad.models.viglad import ViGLAD
@@ -48,7 +46,7 @@ def predict(
     for image, tensor in zip(given, tensors, strict=True):
         name = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
         check_image_size(tensor.size(1), tensor.size(2), name)
-    resized = torch.cat([as_images(image[None], model.image_size) for image in tensors])
+    resized = torch.cat([to_batch(image[None], model.image_size) for image in tensors])
     training = model.training
     model.eval()
     with context:

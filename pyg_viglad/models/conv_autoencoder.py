@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from pyg_viglad.models.graph_constructor import images_of
+from pyg_viglad.transforms import to_batch
 
 __all__ = ["ConvAutoEncoder"]
 
@@ -68,7 +68,7 @@ class ConvAutoEncoder(nn.Module):
 
     def forward(self, images: Tensor | Batch) -> Tensor:
         """Reconstruct the teacher's features of the images."""
-        images = images_of(images)
+        images = to_batch(images, normalized=True)
         height, width = self.image_size
         if images.shape[-2:] != (height, width):
             raise ValueError(

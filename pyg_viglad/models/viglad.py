@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from pyg_viglad.models._fit_statistics import ImageSource, fit_statistics, fit_teacher_statistics
-from pyg_viglad.models._images import ImageNetNormalization, as_images
 from pyg_viglad.models._loss import training_loss
 from pyg_viglad.models._network import Network, describe_network, make_network
 from pyg_viglad.models._predict import Precision, predict, predict_features
@@ -28,6 +27,7 @@ from pyg_viglad.scoring import (
     make_node_scorer,
 )
 from pyg_viglad.scoring.scorer import Feature, Fusion
+from pyg_viglad.transforms import ImageNetNormalization, to_batch
 
 __all__ = ["ViGLAD"]
 
@@ -215,7 +215,7 @@ class ViGLAD(nn.Module):
 
     def features(self, images: Tensor | Batch) -> Features:
         """Give the feature maps of teacher, both student halves and autoencoder, ``[B, C, h, w]``."""
-        normal = self.normalize(as_images(images, self.image_size))
+        normal = self.normalize(to_batch(images, self.image_size))
         first, second = self.student(normal).chunk(2, dim=1)
         return Features(self.teach(normal), first, second, self.reconstruct(normal))
 
@@ -234,7 +234,7 @@ class ViGLAD(nn.Module):
             raise ValueError(
                 f"Expected a ViGAutoEncoder to give graphs (got {type(self.autoencoder).__name__})"
             )
-        normal = self.normalize(as_images(images, self.image_size))
+        normal = self.normalize(to_batch(images, self.image_size))
         return self.autoencoder.graphs(self.graph_images(normal), blocks)
 
     def fit_teacher_statistics(self, train: ImageSource) -> None:

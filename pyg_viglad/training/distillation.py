@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
 
-from pyg_viglad.models._images import ImageNetNormalization
 from pyg_viglad.models.pdn import PDN
 from pyg_viglad.training.backbone_features import BackboneFeatures
+from pyg_viglad.transforms import ImageNetNormalization
 
 __all__ = ["Distillation", "target_statistics"]
 

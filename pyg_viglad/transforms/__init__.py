@@ -1,6 +1,24 @@
-"""Images into graphs."""
+"""Images as tensors and as graphs of patches."""
 
-from pyg_viglad.transforms.image_to_graph import ImageToGraph
-from pyg_viglad.transforms.to_image import ImageLike, to_image
+from pyg_viglad.transforms.image_to_graph import ImageToGraph, patch_centers
+from pyg_viglad.transforms.to_image import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageLike,
+    ImageNetNormalization,
+    check_image_size,
+    to_batch,
+    to_image,
+)
 
-__all__ = ["ImageLike", "ImageToGraph", "to_image"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "ImageLike",
+    "ImageNetNormalization",
+    "ImageToGraph",
+    "check_image_size",
+    "patch_centers",
+    "to_batch",
+    "to_image",
+]

@@ -9,34 +9,33 @@ from torch_geometric.transforms import BaseTransform
 from pyg_viglad.nn import knn_graph
 from pyg_viglad.transforms.to_image import ImageLike, to_image
 
-__all__ = ["ImageToGraph"]
+__all__ = ["ImageToGraph", "patch_centers"]
 
 
 @functional_transform("image_to_graph")
 class ImageToGraph(BaseTransform):
-    r"""Turns an image into the graph of its patches, each joined to those most like it.
+    r"""Builds the graph of an image's patches, each connected to the k most similar ones.
 
-    The graph :math:`\mathcal{G} = G(I)` of Eq. 1-2 on the pixels themselves: the k patches of the
-    most similar colours. With a learned embedding it is :class:`~pyg_viglad.GraphConstructor`.
+    This is the graph :math:`\mathcal{G} = G(I)` of Eq. 1-2 on the pixels themselves; with a learned
+    embedding it is :class:`~pyg_viglad.GraphConstructor`.
 
     Args:
-        patch_size: Side of the square patches in pixels; the image's sides must be divisible by it.
-        k: Number of neighbours of each patch.
-        dilation: Take every ``dilation``-th of the ``k * dilation`` nearest.
-        loop: Each patch is its own first neighbour, otherwise it is none of them.
-        cosine: Compare L2-normalised colours, that is regardless of brightness.
+        patch_size: Side of the square patches in pixels (default: 4); it must divide the image's sides.
+        k: Number of neighbours of each patch (default: 12).
+        dilation: Keep every ``dilation``-th of the ``k * dilation`` nearest patches (default: 1).
+        loop: Whether each patch is its own first neighbour (default: True).
+        cosine: Whether to compare L2-normalised colours, ignoring brightness (default: True).
 
     Shapes:
-        - **input:** an image as :func:`~pyg_viglad.transforms.to_image` takes them, or a ``Data``
-          with ``img`` ``[1, 3, H, W]``, whose other fields are kept.
-        - **output:** ``Data`` with ``x [N, 3 * patch_size ** 2]`` (red, green, blue, each row by
-          row, in [0, 1]), ``pos [N, 2]`` (x to the right, y down: the patches' centres in pixels),
-          ``edge_index [2, N * k]`` (row 0 the neighbour, row 1 the centre, grouped by centre,
-          nearest first), ``img [1, 3, H, W]`` and ``grid_size [1, 2]`` (rows, columns).
+        - **input:** an image as :func:`~pyg_viglad.transforms.to_image` takes it, or a ``Data`` with
+          ``img`` ``[1, 3, H, W]``, whose other fields are kept.
+        - **output:** ``Data`` with ``x [N, 3 * patch_size ** 2]`` (red, green, blue, each row by row, in
+          [0, 1]), ``pos [N, 2]`` (patch centres in pixels, x right, y down), ``edge_index [2, N * k]``
+          (row 0 the neighbour, row 1 the centre, grouped by centre, nearest first), ``img [1, 3, H, W]``
+          and ``grid_size [1, 2]`` (rows, columns).
 
     Raises:
-        ValueError: If the image cannot be read or divided into patches, or there are fewer than
-            ``k`` of them.
+        ValueError: If the image cannot be read or divided into patches, or has fewer than ``k`` of them.
 
     Example:
         >>> ImageToGraph(patch_size=4, k=3)(torch.rand(3, 8, 12))
@@ -61,14 +60,11 @@ class ImageToGraph(BaseTransform):
         self.cosine = cosine
 
     def forward(self, data: Data | ImageLike) -> Data:
-        """Turn an image, or the image of a ``Data``, into a graph."""
-        if isinstance(data, Data):
-            if "img" not in data:
-                raise ValueError(f"Expected a Data with 'img' (got the fields {data.keys()})")
-            image = to_image(data.img)
-        else:
-            image = to_image(data)
-            data = Data()
+        """Builds the graph of an image, or of the image in a ``Data``."""
+        if isinstance(data, Data) and "img" not in data:
+            raise ValueError(f"Expected a Data with 'img' (got the fields {data.keys()})")
+        image = to_image(data.img if isinstance(data, Data) else data)
+        data = data if isinstance(data, Data) else Data()
         size = self.patch_size
         height, width = image.shape[1:]
         if height % size or width % size:
@@ -82,7 +78,7 @@ class ImageToGraph(BaseTransform):
         data.edge_index = knn_graph(
             data.x, self.k, dilation=self.dilation, loop=self.loop, cosine=self.cosine
         )
-        data.pos = _centres(rows, columns, size, image)
+        data.pos = patch_centers((rows, columns), (height, width)).to(data.x)
         data.img = image[None]
         data.grid_size = torch.tensor([[rows, columns]])
         return data
@@ -94,8 +90,24 @@ class ImageToGraph(BaseTransform):
         )
 
 
-def _centres(rows: int, columns: int, size: int, like: Tensor) -> Tensor:
-    """Give the centres (x, y) of the patches in pixels, row by row."""
-    y = (torch.arange(rows, device=like.device, dtype=like.dtype) + 0.5) * size
-    x = (torch.arange(columns, device=like.device, dtype=like.dtype) + 0.5) * size
-    return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], dim=1)
+def patch_centers(
+    grid_size: tuple[int, int],
+    image_size: tuple[int, int],
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Returns the centres (x, y) of the patches in pixels, row by row, ``[rows * columns, 2]``.
+
+    Args:
+        grid_size: Rows and columns of the grid.
+        image_size: Height and width in pixels of the image that the grid covers.
+        device: Device of the result (default: CPU).
+
+    Example:
+        >>> patch_centers((1, 2), (4, 8))
+        tensor([[2., 2.],
+                [6., 2.]])
+    """
+    rows, columns = grid_size
+    ys = (torch.arange(rows, device=device) + 0.5) * (image_size[0] / rows)
+    xs = (torch.arange(columns, device=device) + 0.5) * (image_size[1] / columns)
+    return torch.stack([xs.repeat(rows), ys.repeat_interleave(columns)], dim=1)

@@ -1,4 +1,4 @@
-"""Any image that a user may hold, as a float tensor."""
+"""Paths, arrays, PIL images and batches as float tensors."""
 
 import os
 from pathlib import Path
@@ -6,35 +6,48 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+from torch_geometric.data import Data
 
-__all__ = ["ImageLike", "to_image"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "ImageLike",
+    "ImageNetNormalization",
+    "check_image_size",
+    "to_batch",
+    "to_image",
+]
 
 ImageLike: TypeAlias = Tensor | np.ndarray[Any, Any] | Image.Image | str | os.PathLike[str]
 
-_SCALES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_MAX_VALUES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
 
 
 def to_image(value: ImageLike, background: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Tensor:
-    """Turn an image of any usual kind into a float tensor.
+    """Returns an image as a float tensor.
 
-    Gray images are repeated over the three channels, an alpha channel is composited on
-    ``background``, the orientation stored in a photograph's EXIF data is applied, and integers are
-    scaled by the range of their type (so 16-bit images keep all their values).
+    Gray images are repeated over the three channels, an alpha channel is composited on ``background``, the
+    EXIF orientation is applied, and integers are scaled by the range of their type, so that 16-bit images
+    keep all their values.
 
     Args:
         value: A path; a PIL image of any mode; an array ``[H, W]`` or ``[H, W, C]``; or a tensor
             ``[H, W]``, ``[C, H, W]`` or ``[1, C, H, W]``. C is 1 (gray), 2 (gray and alpha), 3 or 4
             (with alpha). Arrays and tensors are bool, uint8, uint16, or floats in [0, 1].
-        background: Colour behind transparent pixels, red, green, blue in [0, 1].
+        background: Colour behind transparent pixels, red, green, blue in [0, 1] (default: black).
 
     Returns:
         The image ``[3, H, W]``, float32 in [0, 1].
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no readable image, or shape, type or range are others.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file cannot be read, or shape, type or range are not those above.
 
     Example:
         >>> to_image(np.full((2, 4), 51, dtype=np.uint8))[:, 0, 0]
@@ -45,19 +58,81 @@ def to_image(value: ImageLike, background: tuple[float, float, float] = (0.0, 0.
     if isinstance(value, Image.Image):
         return _from_pil(value, background)
     if isinstance(value, np.ndarray):
-        if value.ndim not in (2, 3):
-            raise ValueError(f"Expected an array [H, W] or [H, W, C] (got {list(value.shape)})")
-        # Torch reads neither negative strides nor foreign byte orders.
-        value = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("="))
-        if value.dtype.kind not in "buif" or value.dtype.itemsize > 8:
-            raise ValueError(f"Expected bool, uint8, uint16 or float values (got {value.dtype})")
-        tensor = torch.from_numpy(value.copy())
-        return _from_tensor(tensor.permute(2, 0, 1) if tensor.dim() == 3 else tensor, background)
+        return _from_tensor(_from_array(value), background)
     if isinstance(value, Tensor):
         return _from_tensor(value, background)
     raise ValueError(
         f"Expected a path, a PIL image, an array or a tensor (got {type(value).__name__})"
     )
+
+
+def to_batch(
+    images: Tensor | Data,
+    image_size: tuple[int, int] | None = None,
+    *,
+    normalized: bool = False,
+) -> Tensor:
+    """Returns the images of a tensor or of a PyG batch, checked and resized.
+
+    Args:
+        images: ``[B, 3, H, W]``, or a ``Data`` or ``Batch`` with such an ``img``; floating point.
+        image_size: Height and width in pixels; other images are resized to it (bilinear, antialiased).
+        normalized: Whether the images are normalised already; otherwise values must lie in [0, 1].
+
+    Returns:
+        Images ``[B, 3, *image_size]``.
+
+    Raises:
+        ValueError: If shape, type or range are not those above.
+
+    Example:
+        >>> to_batch(torch.rand(2, 3, 40, 60), (32, 48)).shape
+        torch.Size([2, 3, 32, 48])
+    """
+    if isinstance(images, Data):
+        if "img" not in images:
+            raise ValueError(f"Expected a batch with 'img' (got the fields {images.keys()})")
+        images = images.img
+    if not isinstance(images, Tensor) or images.dim() != 4 or images.size(1) != 3:
+        shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"Expected images [B, 3, H, W] (got {shape})")
+    if not images.is_floating_point():
+        raise ValueError(f"Expected floating-point images (got {images.dtype})")
+    check_image_size(images.size(2), images.size(3))
+    if not normalized and images.numel():
+        low, high = float(images.detach().min()), float(images.detach().max())
+        if not (low >= -1e-3 and high <= 1 + 1e-3):  # also false for NaN
+            raise ValueError(f"Expected images with values in [0, 1] (got {low:.3g} to {high:.3g})")
+    if image_size is not None and images.shape[-2:] != image_size:
+        images = F.interpolate(
+            images, size=image_size, mode="bilinear", align_corners=False, antialias=True
+        )
+    return images
+
+
+def check_image_size(height: int, width: int, name: str = "") -> None:
+    """Raises ``ValueError`` if an image is smaller than one patch of 4 x 4 pixels."""
+    if min(height, width) < 4:
+        where = f" in '{name}'" if name else ""
+        raise ValueError(
+            f"Expected an image of at least 4 x 4 pixels{where} (got {height} x {width})"
+        )
+
+
+class ImageNetNormalization(nn.Module):
+    """Subtracts the ImageNet mean from images in [0, 1] and divides by the standard deviation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalises images ``[B, 3, H, W]``."""
+        return (images - self.mean) / self.std
 
 
 def _from_file(path: Path, background: tuple[float, float, float]) -> Tensor:
@@ -67,20 +142,15 @@ def _from_file(path: Path, background: tuple[float, float, float]) -> Tensor:
         with Image.open(path) as image:
             image.load()
             return _from_pil(image, background)
-    except (
-        OSError,  # truncated data, folders
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        SyntaxError,  # what Pillow raises for broken PNG chunks
-        ValueError,
-    ) as error:
+    # OSError: truncated data, folders, other formats; SyntaxError: broken PNG chunks.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"Expected a readable image file (got '{path}': {error})") from error
 
 
 def _from_pil(image: Image.Image, background: tuple[float, float, float]) -> Tensor:
     image = ImageOps.exif_transpose(image)
     if image.mode == "I" or image.mode.startswith("I;16"):
-        # 16-bit gray; some versions of Pillow give it 32 bits. convert("RGB") would clip it at 255.
+        # 16-bit gray, which some versions of Pillow read as 32 bits; convert("RGB") would clip it at 255.
         values = np.asarray(image).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > 65535):
             raise ValueError(
@@ -93,6 +163,17 @@ def _from_pil(image: Image.Image, background: tuple[float, float, float]) -> Ten
     return to_image(np.asarray(image.convert(mode)), background)
 
 
+def _from_array(array: np.ndarray[Any, Any]) -> Tensor:
+    if array.ndim not in (2, 3):
+        raise ValueError(f"Expected an array [H, W] or [H, W, C] (got {list(array.shape)})")
+    if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
+        raise ValueError(f"Expected bool, uint8, uint16 or float values (got {array.dtype})")
+    # torch reads neither negative strides nor foreign byte orders.
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    tensor = torch.from_numpy(native.copy())
+    return tensor.permute(2, 0, 1) if tensor.dim() == 3 else tensor
+
+
 def _from_tensor(image: Tensor, background: tuple[float, float, float]) -> Tensor:
     shape = list(image.shape)
     if image.dim() == 4 and image.size(0) == 1:
@@ -103,12 +184,12 @@ def _from_tensor(image: Tensor, background: tuple[float, float, float]) -> Tenso
         raise ValueError(f"Expected an image with 1, 2, 3 or 4 channels (got the shape {shape})")
     if image.is_floating_point():
         image = image.to(torch.float32)
-        low, high = float(image.min()), float(image.max())
+        low, high = float(image.detach().min()), float(image.detach().max())
         if not (low >= -1e-3 and high <= 1 + 1e-3):  # also false for NaN
             raise ValueError(f"Expected float values in [0, 1] (got {low:.4g} to {high:.4g})")
         image = image.clamp(0, 1)
-    elif image.dtype in _SCALES:
-        image = image.to(torch.float32) / _SCALES[image.dtype]
+    elif image.dtype in _MAX_VALUES:
+        image = image.to(torch.float32) / _MAX_VALUES[image.dtype]
     else:
         raise ValueError(f"Expected bool, uint8, uint16 or float values (got {image.dtype})")
     if image.size(0) in (2, 4):

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from pyg_viglad.models import ViGAutoEncoder, ViGLAD
-from pyg_viglad.models._images import as_images
-from pyg_viglad.transforms import to_image
+from pyg_viglad.transforms import to_batch, to_image
 
 __all__ = ["record_graphs"]
 
@@ -70,7 +69,7 @@ def record_graphs(
     if isinstance(model, ViGLAD):
         pictures = [to_image(image) for image in (images if several else [images])]
         sizes = [(picture.size(1), picture.size(2)) for picture in pictures]
-        seen = torch.cat([as_images(picture[None], model.image_size) for picture in pictures])
+        seen = torch.cat([to_batch(picture[None], model.image_size) for picture in pictures])
         if model.scorer.fitted:
             prediction = model.predict(seen)
             found = {name: getattr(prediction, source) for name, source in SCORES.items()}

@@ -27,7 +27,7 @@ def test_shipped_teacher_has_learned_to_see():
     """Photographs give features that differ across places, far more than a fresh network's do."""
     from sklearn.datasets import load_sample_images
 
-    from pyg_viglad.models._images import ImageNetNormalization
+    from pyg_viglad.transforms import ImageNetNormalization
 
     image = torch.from_numpy(load_sample_images().images[0].copy()).permute(2, 0, 1)[None] / 255
     image = ImageNetNormalization()(image[..., :256, :256])

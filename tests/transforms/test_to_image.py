@@ -3,9 +3,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch_geometric.data import Batch, Data
 
-from pyg_viglad.transforms import to_image
+from pyg_viglad.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageNetNormalization,
+    to_batch,
+    to_image,
+)
 
 RGB = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
 GRAY16 = (np.arange(24, dtype=np.uint16).reshape(4, 6) * 2800).astype(np.uint16)
@@ -184,3 +192,39 @@ def test_other_files(tmp_path):
 def test_bad_input(value, match):
     with pytest.raises(ValueError, match=match):
         to_image(value)
+
+
+def test_batches_of_tensors_and_graphs():
+    images = torch.rand(2, 3, 8, 12)
+    assert to_batch(images) is images
+    batch = Batch.from_data_list([Data(img=image[None], num_nodes=0) for image in images])
+    assert torch.equal(to_batch(batch), images)
+    expected = F.interpolate(images, (4, 6), mode="bilinear", antialias=True)
+    assert torch.equal(to_batch(batch, (4, 6)), expected)
+    assert torch.equal(to_batch(images - 5, normalized=True), images - 5)
+
+
+@pytest.mark.parametrize(
+    ("images", "match"),
+    [
+        (torch.rand(3, 8, 12), r"\[B, 3, H, W\] \(got \[3, 8, 12\]\)"),
+        (torch.rand(2, 4, 8, 12), r"\[B, 3, H, W\] \(got \[2, 4, 8, 12\]\)"),
+        (None, "got NoneType"),
+        (Data(x=torch.rand(2, 3)), r"'img' \(got the fields \['x'\]\)"),
+        (torch.zeros(1, 3, 8, 12, dtype=torch.uint8), "floating-point"),
+        (torch.full((1, 3, 8, 12), torch.nan), "got nan"),
+        (torch.full((1, 3, 8, 12), 2.0), "got 2 to 2"),
+        (torch.rand(1, 3, 8, 3), "4 x 4 pixels"),
+    ],
+)
+def test_bad_batches(images, match):
+    with pytest.raises(ValueError, match=match):
+        to_batch(images)
+
+
+def test_imagenet_normalization():
+    images = torch.rand(2, 3, 4, 4)
+    expected = (images - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[
+        :, None, None
+    ]
+    assert torch.allclose(ImageNetNormalization()(images), expected)
