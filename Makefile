@@ -22,7 +22,7 @@ notebooks: $(VENV)/.installed-dev
 	$(BIN)/python examples/run_notebooks.py
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m benchmarks.collect --threads 1 2
+	$(BIN)/python -m benchmarks.speed.collect --threads 1 2
 
 install: $(VENV)/.installed
 

@@ -11,7 +11,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run ``pyg-viglad``; mistakes of the user end in one line on standard error and exit code 1."""
     from jsonargparse import auto_cli
 
-    from pyg_viglad.commands import benchmark, check, demo, distill, graph, predict, test, train
+    from pyg_viglad.commands import check, demo, distill, graph, predict, test, train
     from pyg_viglad.commands._parser import CommandParser
 
     commands: Any = {
@@ -21,7 +21,6 @@ def main(args: Sequence[str] | None = None) -> None:
         "predict": predict,
         "distill": distill,
         "graph": graph,
-        "benchmark": benchmark,
         "data": {"_help": "Look at the data sets on disk.", "check": check},
     }
     try:

@@ -1,6 +1,5 @@
 """The commands of ``pyg-viglad``, one a file."""
 
-from pyg_viglad.commands.benchmark import benchmark
 from pyg_viglad.commands.data import check
 from pyg_viglad.commands.demo import demo
 from pyg_viglad.commands.distill import distill
@@ -9,4 +8,4 @@ from pyg_viglad.commands.predict import predict
 from pyg_viglad.commands.test import test
 from pyg_viglad.commands.train import train
 
-__all__ = ["benchmark", "check", "demo", "distill", "graph", "predict", "test", "train"]
+__all__ = ["check", "demo", "distill", "graph", "predict", "test", "train"]

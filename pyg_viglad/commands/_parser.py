@@ -11,7 +11,7 @@ __all__ = ["CommandParser"]
 class CommandParser(ArgumentParser):
     """Options by name, with three comforts.
 
-    A command about one image, data set or benchmark takes its required parameters without names; what
+    A command about one image or data set takes its required parameters without names; what
     is true or false is also true when named alone (``--html`` for ``--html true``); and of what takes
     several names, they follow one another (``--images a.png b.png``).
     """
@@ -21,7 +21,7 @@ class CommandParser(ArgumentParser):
     ) -> list[str]:
         """Add the parameters of a command."""
         first = next(iter(function.__annotations__), "")
-        kwargs["as_positional"] = first in ("grid", "image", "name")
+        kwargs["as_positional"] = first in ("image", "name")
         added = super().add_function_arguments(function, *args, **kwargs)
         actions: list[Any] = self._actions
         for action in actions:

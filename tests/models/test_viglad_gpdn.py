@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch_geometric.nn import GraphConv
 
+from benchmarks.grid import detector_options
 from pyg_viglad import PDN, ViGLAD
-from pyg_viglad.benchmark import detector_options
 from pyg_viglad.models import GPDN, load_teacher, save_teacher
 from tests.models.helpers import shaken, smooth_images
 

@@ -1,0 +1,1 @@
+"""Speed and memory beside the libraries, printed as tables in Markdown."""

@@ -1,0 +1,58 @@
+"""How fast is ``knn_graph``?
+
+Compares, in one process and on the same features, pyg_viglad's ``knn_graph`` with torch-cluster's and
+faiss's flat index (where installed), with scikit-learn's brute force, and with the dense formula of the
+ViG reference: all squared distances as |x|^2 - 2 <x, y> + |y|^2, then the k * dilation smallest of each
+row. The floor is the product <x, y> alone, in tiles that fit a cache, without choosing anything.
+
+    python -m benchmarks.speed.knn --threads 1
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.speed._rivals import searches
+from benchmarks.speed._timing import make_parser, markdown_table, median_times, ratio_rows, start
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = make_parser(__doc__, rounds=11)
+    parser.add_argument("--nodes", type=int, default=3136)
+    parser.add_argument("--channels", type=int, default=48)
+    parser.add_argument("--k", type=int, default=9)
+    parser.add_argument("--dilation", type=int, default=2)
+    args = parser.parse_args(arguments)
+    start(args)
+    x = torch.randn(args.nodes, args.channels)
+    ways = searches(args.k, args.dilation)
+    expected = ways["pyg_viglad"](x)
+    same = {name: shared(way(x), expected) for name, way in ways.items()}
+    functions: dict[str, Callable[[], object]] = {
+        name: lambda way=way: way(x)  # type: ignore[misc]
+        for name, way in ways.items()
+    }
+    functions["floor: the product alone"] = lambda: products(F.normalize(x))
+    rows = ratio_rows(median_times(functions, args.rounds), "pyg_viglad")
+    for row in rows:
+        row.append(f"{100 * same[row[0]]:.1f}" if row[0] in same else "")
+    print(markdown_table(["knn_graph", "ms", "of ours", "% same neighbours"], rows))
+
+
+def shared(found: Tensor, expected: Tensor) -> float:
+    """Give the share of neighbours that are at the same rank."""
+    return float((found == expected).float().mean())
+
+
+def products(x: Tensor, tile: int = 2**19) -> None:
+    """Multiply all pairs, one tile after the other in the same memory."""
+    rows = min(x.size(0), max(1, tile // x.size(0)))
+    buffer = torch.empty(rows, x.size(0))
+    for part in x.split(rows):
+        torch.mm(part, x.t(), out=buffer[: part.size(0)])
+
+
+if __name__ == "__main__":
+    main()

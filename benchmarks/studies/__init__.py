@@ -1,0 +1,1 @@
+"""Questions answered on Digit Anatomy, each by a script of its own."""

@@ -1,0 +1,124 @@
+"""The timed benchmarks on a few nodes: that all ways agree, and that the tables are whole."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+
+from benchmarks.speed import aggregation, autoencoder, knn, memory, scaling
+from benchmarks.speed._memory import peak_memory
+from benchmarks.speed._rivals import searches
+from benchmarks.speed._timing import turns
+from pyg_viglad import ViGAutoEncoder
+
+LINUX = Path("/proc/self/clear_refs").exists()
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    threads = torch.get_num_threads()
+    with threadpool_limits():
+        yield
+    torch.set_num_threads(threads)
+
+
+def table(shown):
+    assert "torch 2." in shown
+    assert "nan" not in shown
+    (text,) = re.findall(r"(?:^\|.*\n)+", shown, re.MULTILINE)
+    rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in text.splitlines()]
+    assert len({len(row) for row in rows}) == 1
+    return rows[2:]
+
+
+def test_turns_call_every_function_alike():
+    calls = []
+    functions = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = turns(functions, rounds=3, warmup=2)
+    assert calls == ["a", "b"] * 5
+    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
+
+
+def test_all_searches_find_the_same_neighbours():
+    x = torch.randn(300, 8)
+    found = {name: search(x) for name, search in searches(5, 3).items()}
+    assert {"pyg_viglad", "dense formula (ViG)", "scikit-learn, brute"} <= set(found)
+    for neighbors in found.values():
+        assert (neighbors == found["pyg_viglad"]).float().mean() > 0.99
+
+
+def test_knn(capsys):
+    knn.main(["--nodes", "150", "--channels", "8", "--rounds", "1"])
+    rows = table(capsys.readouterr().out)
+    assert rows[0][0] == "pyg_viglad"
+    assert rows[0][2:] == ["1.00x", "100.0"]
+    assert rows[-1][0].startswith("floor")
+
+
+def test_aggregation(capsys):
+    aggregation.main(["--nodes", "60", "--channels", "8", "--k", "4", "--rounds", "1"])
+    names = [row[0] for row in table(capsys.readouterr().out)]
+    assert names[:3] == ["pyg_viglad", "pyg_viglad, any edges", "PyG default"]
+    assert names[-1].startswith("floor")
+
+
+def test_autoencoder(capsys):
+    arguments = ["--image-size", "32", "--k", "4", "--rounds", "1", "--no-compile"]
+    autoencoder.main(arguments)
+    rows = table(capsys.readouterr().out)
+    assert rows[1][0] == "PyG default, dense formula (ViG)"
+    assert float(rows[1][-1]) < 1
+
+
+def test_rival_uses_its_own_search_and_aggregation():
+    seen = []
+
+    def search(x, k, dilation):
+        seen.append((x.shape, k, dilation))
+        return torch.zeros(x.size(0), x.size(1), k, dtype=torch.int64)
+
+    model = ViGAutoEncoder(16, image_size=32, k=4)
+    rival = autoencoder.Rival(model, search)
+    rival(torch.rand(1, 3, 32, 32))
+    assert len(seen) == 24  # that of the images, and one for each block but the first
+    assert seen[0] == ((1, 64, 48), 4, 1)
+    # Outside of the rival nothing is replaced.
+    before = len(seen)
+    ViGAutoEncoder(16, image_size=32, k=4)(torch.rand(1, 3, 32, 32))
+    assert len(seen) == before
+
+
+def test_memory_and_scaling(monkeypatch, capsys):
+    asked = []
+
+    def peak(what, name, **sizes):
+        asked.append((what, name, sizes))
+        return sizes["nodes"] / 100
+
+    monkeypatch.setattr(memory, "peak_memory", peak)
+    memory.main(["--nodes", "100", "200", "--bounds", "3"])
+    rows = table(capsys.readouterr().out)
+    assert rows[1] == ["knn_graph", "pyg_viglad, bound 3 MB", "1.0", "2.0"]
+    assert asked[2][2]["max_memory"] == 3 * 2**20
+    monkeypatch.setattr(scaling, "peak_memory", peak)
+    monkeypatch.setattr(scaling, "times_of", lambda nodes, *_, **__: (nodes**2, nodes**2))
+    scaling.main(["--sides", "14", "28", "56", "112"])
+    shown = capsys.readouterr().out
+    assert table(shown)[1] == ["784", "614656.00", "614656.00", "7.8", "7.8"]
+    assert "time with N^2.00, peak memory beyond the inputs with N^1.00" in shown
+
+
+@pytest.mark.skipif(not LINUX, reason="peak memory can be read on Linux only")
+@pytest.mark.parametrize("what", ["knn_graph", "aggregation"])
+def test_peak_memory_of_a_process(what):
+    sizes = {"nodes": 2500, "channels": 8, "k": 3, "dilation": 1}
+    ours = peak_memory(what, "pyg_viglad", threads=1, **sizes)
+    assert 0 <= ours < 100
+    if what == "knn_graph":  # all distances, several times: 25 MB each
+        assert peak_memory(what, "dense formula (ViG)", threads=1, **sizes) > max(25, 2 * ours)
+
+
+def test_times_of_a_few_nodes():
+    assert min(scaling.times_of(50, 1, channels=8, k=3, dilation=1)) > 0
