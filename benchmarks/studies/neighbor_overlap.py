@@ -25,10 +25,16 @@ from tqdm import tqdm
 from pyg_viglad import ViGLAD
 from pyg_viglad.commands._report import SCORES as IMAGE_SCORES
 from pyg_viglad.datasets import DigitAnatomy
-from pyg_viglad.graphs import connected_components, graph_measures, homophily, neighbor_overlap
+from pyg_viglad.graphs import SCORES as NODE_SCORES
+from pyg_viglad.graphs import (
+    connected_components,
+    graph_measures,
+    homophily,
+    neighbor_overlap,
+    record_graphs,
+    select_graphs,
+)
 from pyg_viglad.nn import knn_graph
-from pyg_viglad.visualization import record_graphs, select_graphs
-from pyg_viglad.visualization.record_graphs import SCORES as NODE_SCORES
 
 Scores = dict[str, np.ndarray]
 

@@ -159,8 +159,9 @@ def draw(
     masks: Tensor | None = None,
 ) -> None:
     """Draw anomaly maps (``anomaly_maps.png``) and graphs (``node_graphs.png``) of chosen images."""
+    from pyg_viglad.graphs import select_graphs
     from pyg_viglad.models import ViGAutoEncoder
-    from pyg_viglad.visualization import plot_anomaly_maps, plot_node_graphs, select_graphs
+    from pyg_viglad.visualization import plot_anomaly_maps, plot_node_graphs
 
     scores = prediction.score[chosen]
     maps = plot_anomaly_maps(

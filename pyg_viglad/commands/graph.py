@@ -49,15 +49,16 @@ def graph(
     import torch
 
     from pyg_viglad.commands._model import open_model
-    from pyg_viglad.graphs import export_graph, graph_measures, write_graphml, write_node_link
-    from pyg_viglad.transforms import to_image
-    from pyg_viglad.visualization import (
-        GraphViewer,
+    from pyg_viglad.graphs import (
+        export_graph,
+        graph_measures,
         node_at,
-        plot_node_graphs,
         record_graphs,
-        save_figure,
+        write_graphml,
+        write_node_link,
     )
+    from pyg_viglad.transforms import to_image
+    from pyg_viglad.visualization import GraphViewer, plot_node_graphs, save_figure
 
     picture = to_image(image)
     height, width = picture.shape[1:]
@@ -81,7 +82,7 @@ def graph(
     if xy is None:
         raise ValueError("Expected 'node' for a model without fitted scores (got none)")
     first = next(iter(chosen.values()))
-    number = node_at(first.pos, first.grid_size[0].tolist(), (height, width), xy)
+    number = node_at(first, xy)
     # Only now, so that a mistake leaves nothing behind.
     folder = open_run(output, "graph", config)
 
@@ -139,7 +140,7 @@ def _check_viewer() -> None:
 
 def _choose(graphs: "dict[str, Batch]", block: str | None) -> "dict[str, Batch]":
     """Give the named graphs, or the three of Figure 5, under their names in the recording."""
-    from pyg_viglad.visualization import select_graphs
+    from pyg_viglad.graphs import select_graphs
 
     if block is None:
         wanted = [id(batch) for batch in select_graphs(graphs).values()]

@@ -1,27 +1,54 @@
-"""Graphs of patches as values: what changed between them, measured, and files that others read.
+"""Patch graphs as values: recorded from a network, read, measured and exported.
 
-Every measure takes a ``Data`` or a ``Batch`` with ``edge_index`` ``[2, E]`` (row 0 the neighbour, row 1
-the centre, nearest first), as :func:`~pyg_viglad.visualization.record_graphs` gives them, and returns a
-value a node ``[N]``, or with ``per_graph=True`` a value an image ``[B]``. A node never counts as its own
-neighbour.
+A graph is a ``Data`` or ``Batch`` with ``edge_index`` ``[2, E]`` (row 0 the neighbour, row 1 the centre,
+nearest first), ``pos``, ``grid_size`` and ``img_size``; see :mod:`pyg_viglad.graphs.patches`.
 """
 
-from pyg_viglad.graphs.connected_components import connected_components
-from pyg_viglad.graphs.edge_length import edge_length
-from pyg_viglad.graphs.export_graph import export_graph, write_graphml, write_node_link
-from pyg_viglad.graphs.graph_measures import graph_measures
-from pyg_viglad.graphs.homophily import homophily
-from pyg_viglad.graphs.in_degree import in_degree
-from pyg_viglad.graphs.neighbor_overlap import neighbor_overlap
+from pyg_viglad.graphs.export import export_graph, write_graphml, write_node_link
+from pyg_viglad.graphs.measures import (
+    NeighborChanges,
+    connected_components,
+    edge_length,
+    graph_measures,
+    homophily,
+    in_degree,
+    neighbor_changes,
+    neighbor_overlap,
+    neighbor_ranks,
+)
+from pyg_viglad.graphs.patches import (
+    SCORES,
+    graph_of_image,
+    graphs_of_images,
+    most_anomalous_node,
+    neighbors_of,
+    node_at,
+    patch_size,
+    position_of,
+)
+from pyg_viglad.graphs.record import record_graphs, select_graphs
 
 __all__ = [
+    "SCORES",
+    "NeighborChanges",
     "connected_components",
     "edge_length",
     "export_graph",
     "graph_measures",
+    "graph_of_image",
+    "graphs_of_images",
     "homophily",
     "in_degree",
+    "most_anomalous_node",
+    "neighbor_changes",
     "neighbor_overlap",
+    "neighbor_ranks",
+    "neighbors_of",
+    "node_at",
+    "patch_size",
+    "position_of",
+    "record_graphs",
+    "select_graphs",
     "write_graphml",
     "write_node_link",
 ]

@@ -143,7 +143,7 @@ class ViGAutoEncoder(nn.Module):
         """Give the graphs of the images on their way through the network (Fig. 5 of the paper).
 
         The network runs in evaluation mode and without gradients. See
-        :func:`~pyg_viglad.visualization.record_graphs` for graphs in pixels of the original images,
+        :func:`~pyg_viglad.graphs.record_graphs` for graphs in pixels of the original images,
         with scores.
 
         Args:

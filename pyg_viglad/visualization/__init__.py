@@ -7,7 +7,6 @@ where the figure has one panel, an array or list of them where it has several, i
 docstring names; the figure returned is then theirs. :func:`save_figure` writes PNG and PDF.
 """
 
-from pyg_viglad.visualization._neighbors import neighbors_of, node_at
 from pyg_viglad.visualization.graph_viewer import GraphViewer
 from pyg_viglad.visualization.plot_ablation import plot_ablation
 from pyg_viglad.visualization.plot_anomaly_maps import plot_anomaly_maps
@@ -17,14 +16,10 @@ from pyg_viglad.visualization.plot_neighbors import plot_neighbors
 from pyg_viglad.visualization.plot_node_graphs import plot_node_graphs
 from pyg_viglad.visualization.plot_roc import plot_roc
 from pyg_viglad.visualization.plot_score_histogram import plot_score_histogram
-from pyg_viglad.visualization.record_graphs import record_graphs
 from pyg_viglad.visualization.save_figure import save_figure
-from pyg_viglad.visualization.select_graphs import select_graphs
 
 __all__ = [
     "GraphViewer",
-    "neighbors_of",
-    "node_at",
     "plot_ablation",
     "plot_anomaly_maps",
     "plot_block_strip",
@@ -33,7 +28,5 @@ __all__ = [
     "plot_node_graphs",
     "plot_roc",
     "plot_score_histogram",
-    "record_graphs",
     "save_figure",
-    "select_graphs",
 ]

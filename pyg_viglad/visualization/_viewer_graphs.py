@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from pyg_viglad.graphs import SCORES, select_graphs
 from pyg_viglad.visualization._graphs import PatchGraph, split_graph
-from pyg_viglad.visualization.record_graphs import SCORES
-from pyg_viglad.visualization.select_graphs import select_graphs
 
 __all__ = ["graph_payload", "start_blocks"]
 

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pyg_viglad.graphs import SCORES
 from pyg_viglad.models.prediction import Prediction
 from pyg_viglad.scoring.anomaly_map import peak
 from pyg_viglad.visualization._inputs import as_maps, format_number
-from pyg_viglad.visualization.record_graphs import SCORES
 
 __all__ = ["data_url", "map_payload", "map_scales", "start_position", "verdict"]
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_viglad.files import write_text
+from pyg_viglad.graphs import record_graphs
 from pyg_viglad.models import Prediction, ViGAutoEncoder, ViGLAD
 from pyg_viglad.transforms import to_image
 from pyg_viglad.transforms.to_image import ImageLike
@@ -30,7 +31,6 @@ from pyg_viglad.visualization._viewer_maps import (
     start_position,
     verdict,
 )
-from pyg_viglad.visualization.record_graphs import record_graphs
 
 __all__ = ["GraphViewer"]
 
@@ -55,9 +55,9 @@ class GraphViewer:
     Args:
         image: The image at its original size, anything that :func:`~pyg_viglad.transforms.to_image`
             takes.
-        graphs: What :func:`~pyg_viglad.visualization.record_graphs` gives: ``"input"``,
+        graphs: What :func:`~pyg_viglad.graphs.record_graphs` gives: ``"input"``,
             ``"encoder.0"``, ..., ``"encoder"``, ``"decoder.0"``, ..., ``"decoder"``; also fewer, one of
-            each part at least (such as those of :func:`~pyg_viglad.visualization.select_graphs`).
+            each part at least (such as those of :func:`~pyg_viglad.graphs.select_graphs`).
         prediction: What the model says of the same images: its maps and its score are shown. Default:
             the scores of the input graph's patches, where they have any.
         mask: The true anomaly ``[h, w]`` at any resolution, outlined.

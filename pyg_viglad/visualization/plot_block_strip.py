@@ -47,7 +47,7 @@ def plot_block_strip(
 
     Args:
         image: The image, ``[3, H, W]`` in [0, 1]; see :func:`~pyg_viglad.transforms.to_image`.
-        graphs: The graphs of one image by name, as :func:`~pyg_viglad.visualization.record_graphs`
+        graphs: The graphs of one image by name, as :func:`~pyg_viglad.graphs.record_graphs`
             gives them: ``"encoder.0"``, ``"encoder.1"``, ..., ``"encoder"``, ``"decoder.0"``, ...
             Names that begin alike share a row. ``"input"``, the graph of the first block, is
             not drawn where that block is.
@@ -72,7 +72,7 @@ def plot_block_strip(
     Example:
         >>> import torch
         >>> from pyg_viglad import ViGAutoEncoder
-        >>> from pyg_viglad.visualization import record_graphs
+        >>> from pyg_viglad.graphs import record_graphs
         >>> image = torch.rand(3, 64, 64)
         >>> graphs = record_graphs(ViGAutoEncoder(image_size=64, k=4), image)
         >>> figure = plot_block_strip(image, graphs, node=(20.0, 30.0))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch_geometric.data import Data
 
+from pyg_viglad.graphs import select_graphs
 from pyg_viglad.visualization._graphs import PatchGraph, split_graph
 from pyg_viglad.visualization._inputs import (
     AxesLike,
@@ -23,7 +24,6 @@ from pyg_viglad.visualization._inputs import (
     format_number,
 )
 from pyg_viglad.visualization._places import Nodes, as_places, peak_of_map, peak_of_scores
-from pyg_viglad.visualization.select_graphs import select_graphs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def plot_node_graphs(
     with the grid of the first column says how many neighbours of the first one it has kept: a
     normal image's decoder graph should resemble its input graph, an anomalous one's should not.
 
-    What :func:`~pyg_viglad.visualization.record_graphs` gives can be drawn as it is.
+    What :func:`~pyg_viglad.graphs.record_graphs` gives can be drawn as it is.
 
     Args:
         images: Images ``[B, 3, H, W]`` in [0, 1], one image, or a list of images of any sizes; see
@@ -79,7 +79,7 @@ def plot_node_graphs(
             node of the first graph whose recorded ``node_score`` (else ``combined_score``) is.
         blocks: The names of the graphs to draw, such as ``["input", "encoder.5", "decoder"]``.
             Default: all, but of the graphs of every block those that
-            :func:`~pyg_viglad.visualization.select_graphs` picks.
+            :func:`~pyg_viglad.graphs.select_graphs` picks.
         anomaly_maps: Anomaly maps ``[B, h, w]`` of the whole images at any resolution; only read
             where ``nodes`` is ``None``.
         num_neighbors: Draw only so many neighbours, the nearest; default all.

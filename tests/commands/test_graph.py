@@ -14,9 +14,7 @@ from PIL import Image
 
 from pyg_viglad import ViGLAD
 from pyg_viglad.cli import main
-from pyg_viglad.graphs import edge_length, neighbor_overlap
-from pyg_viglad.visualization import node_at, record_graphs
-from pyg_viglad.visualization.record_graphs import SCORES
+from pyg_viglad.graphs import SCORES, edge_length, neighbor_overlap, node_at, record_graphs
 
 HEIGHT, WIDTH = 60, 200
 
@@ -115,8 +113,7 @@ def test_named_blocks_and_node_and_the_config_again(folder, tmp_path, capsys):
     metrics = json.loads((output / "metrics.json").read_text())
     assert list(metrics["graphs"]) == ["encoder.2", "decoder.11"]
     graph = record_graphs(ViGLAD.from_pretrained(folder / "model"), folder / "image.png")
-    grid = graph["encoder.2"].grid_size[0].tolist()
-    number = node_at(graph["encoder.2"].pos, grid, (HEIGHT, WIDTH), (150, 20.5))
+    number = node_at(graph["encoder.2"], (150, 20.5))
     assert metrics["node"] == {"graph": "encoder.2", "number": number, "x": 150, "y": 20.5}
     assert "decoder.11" in capsys.readouterr().out
     assert not list(output.glob("*.json*")) or {p.name for p in output.glob("*.json")} == {

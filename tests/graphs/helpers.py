@@ -3,7 +3,12 @@
 import torch
 from torch_geometric.data import Batch, Data
 
-from tests.visualization.helpers import grid_positions
+
+def grid_positions(rows, columns, height, width):
+    """Patch centres [N, 2] (x right, y down)."""
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    size = torch.tensor([width / columns, height / rows])
+    return (torch.stack([x, y], dim=-1).view(-1, 2) + 0.5) * size
 
 
 def random_graph(grids, k, seed, loop=True, size=(90, 120), channels=5):

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from pyg_viglad import ViGAutoEncoder
-from pyg_viglad.visualization import GraphViewer, record_graphs
+from pyg_viglad.graphs import record_graphs
+from pyg_viglad.visualization import GraphViewer
 from tests.visualization.browser import errors, open_browser, requests
 from tests.visualization.helpers import graph
 from tests.visualization.viewer_page import HEIGHT, TITLE, WIDTH, load

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from pyg_viglad import ViGAutoEncoder, ViGLAD
-from pyg_viglad.visualization import GraphViewer, record_graphs, select_graphs
+from pyg_viglad.graphs import record_graphs, select_graphs
+from pyg_viglad.visualization import GraphViewer
 from pyg_viglad.visualization._viewer_graphs import graph_payload
 from pyg_viglad.visualization._viewer_maps import data_url
 

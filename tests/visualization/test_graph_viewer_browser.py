@@ -5,12 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from pyg_viglad.visualization import neighbors_of, node_at
+from pyg_viglad.graphs import neighbors_of, node_at
 from tests.visualization.viewer_page import (
-    HEIGHT,
     PARTS,
     READ,
-    WIDTH,
     click,
     find,
     set_block,
@@ -27,12 +25,12 @@ def size_text(graph):
 
 
 def at(graph, x, y):
-    return node_at(graph.pos, grid_of(graph), (HEIGHT, WIDTH), (x, y))
+    return node_at(graph, (x, y))
 
 
 def cells(graph, x, y, grid):
     """Cells of a grid that hold the neighbours at a position, the position's own left out."""
-    near = neighbors_of(graph.edge_index, at(graph, x, y))
+    near = neighbors_of(graph, at(graph, x, y))
     found = {at(grid, *graph.pos[node].tolist()) for node in near.tolist()}
     return found - {at(grid, x, y)}
 
@@ -51,7 +49,7 @@ def assert_shows(page, shown, x, y):
         assert page.execute_script(READ, f"{part}-node")["node"] == [node]
         near = page.execute_script(READ, f"{part}-neighbors")
         order = np.argsort(near["rank"])
-        expected = neighbors_of(graph.edge_index, node).tolist()
+        expected = neighbors_of(graph, node).tolist()
         assert [near["node"][i] for i in order] == expected
         assert sorted(near["rank"]) == list(range(1, len(expected) + 1))
         ends = np.array([near["x"], near["y"]]).T[order]
@@ -167,7 +165,7 @@ def test_the_pointer_tells_of_the_patch_below_it(page, viewer_graphs):
     assert ("Lists the selected patch" in text) == (near["node"][i] in listing)
     only = next(other for other in listing if other not in [*near["node"], node])
     click(page, "decoder", *graph.pos[only].tolist(), press=False)
-    rank = neighbors_of(graph.edge_index, only).tolist().index(node) + 1
+    rank = neighbors_of(graph, only).tolist().index(node) + 1
     assert f"Lists the selected patch as neighbour {rank}\n" in find(page, "#hint").text
 
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from pyg_viglad import ViGAutoEncoder
-from pyg_viglad.visualization import node_at, plot_block_strip, record_graphs
+from pyg_viglad.graphs import node_at, record_graphs
+from pyg_viglad.visualization import plot_block_strip
 from tests.visualization.helpers import artists, assert_inside, graph, one, render
 
 GRIDS = {"encoder.0": (8, 12), "encoder.1": (4, 6), "encoder": (2, 3), "decoder.0": (4, 6)}
@@ -29,7 +30,7 @@ def test_lines_of_every_panel_go_to_the_neighbours_there(image, graphs):
     assert len(panels(figure)) == 4
     for panel, (name, grid) in zip(panels(figure), GRIDS.items(), strict=True):
         data, nodes = graphs[name], grid[0] * grid[1]
-        node = node_at(data.pos, grid, (16, 24), (15.0, 4.5))
+        node = node_at(data, (15.0, 4.5))
         lines = one(panel, "edges")
         segments = dict(zip(lines.get_array().tolist(), lines.get_segments(), strict=True))
         assert sorted(segments) == [1, 2, 3]

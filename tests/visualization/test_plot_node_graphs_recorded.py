@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from pyg_viglad import ViGAutoEncoder, ViGLAD
-from pyg_viglad.visualization import node_at, plot_anomaly_maps, plot_node_graphs, record_graphs
+from pyg_viglad.graphs import node_at, record_graphs
+from pyg_viglad.visualization import plot_anomaly_maps, plot_node_graphs
 from tests.visualization.helpers import artists, graph, one
 
 
@@ -46,11 +47,10 @@ def test_any_block_by_name_and_lines_to_what_the_network_used(fitted):
     drawn = np.array(panels(figure)).reshape(2, 3)
     titles = [panel.get_title().split("\n")[0] for panel in drawn[0]]
     assert titles == ["encoder block 5 graph", "decoder block 12 graph", "encoder block 1 graph"]
-    for row, (image, place) in enumerate(zip(images, [(150.0, 20.0), (3.0, 99.0)], strict=True)):
+    for row, place in enumerate([(150.0, 20.0), (3.0, 99.0)]):
         for panel, name in zip(drawn[row], blocks, strict=True):
             own = graphs[name][row]
-            size = tuple(image.shape[1:])
-            node = node_at(own.pos, tuple(own.grid_size[0].tolist()), size, place)
+            node = node_at(own, place)
             others = [a for a, b in own.edge_index.T.tolist() if b == node and a != node]
             lines = one(panel, "edges")
             segments = dict(zip(lines.get_array().tolist(), lines.get_segments(), strict=True))

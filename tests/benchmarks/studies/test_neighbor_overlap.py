@@ -16,7 +16,7 @@ from benchmarks.studies.neighbor_overlap import (
 )
 from pyg_viglad import ViGLAD
 from pyg_viglad.datasets import DigitAnatomy
-from pyg_viglad.visualization import record_graphs
+from pyg_viglad.graphs import record_graphs
 from tests.oracles.auroc import auroc
 
 

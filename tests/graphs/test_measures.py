@@ -14,9 +14,9 @@ from pyg_viglad.graphs import (
     homophily,
     in_degree,
     neighbor_overlap,
+    neighbor_ranks,
+    record_graphs,
 )
-from pyg_viglad.graphs._edges import ranks_of
-from pyg_viglad.visualization import record_graphs
 from tests.graphs.helpers import edge_lists, random_graph
 from tests.oracles import graph_measures as oracle
 
@@ -103,8 +103,8 @@ def test_connected_components(graph, keep):
 
 def test_ranks_in_any_order_of_centers():
     edges = torch.tensor([[3, 1, 1, 0, 2, 2, 3], [1, 0, 1, 1, 0, 1, 3]])
-    assert ranks_of(edges).tolist() == [1, 1, 0, 2, 2, 3, 0]
-    assert ranks_of(edges[:, :0]).tolist() == []
+    assert neighbor_ranks(edges).tolist() == [1, 1, 0, 2, 2, 3, 0]
+    assert neighbor_ranks(edges[:, :0]).tolist() == []
 
 
 def test_a_single_image_without_batch_and_an_edge_index_class():

@@ -7,9 +7,8 @@ from PIL import Image
 from torch_geometric.nn import GraphConv
 
 from pyg_viglad import ViGAutoEncoder, ViGLAD
+from pyg_viglad.graphs import SCORES, node_at, record_graphs, select_graphs
 from pyg_viglad.nn import knn_graph
-from pyg_viglad.visualization import node_at, record_graphs
-from pyg_viglad.visualization.record_graphs import SCORES
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +94,7 @@ def test_scores_are_the_maps_of_the_prediction(model):
             peak = getattr(prediction, source)[0]
             assert float(graph[name].max()) == pytest.approx(float(peak.max()))
             row, column = divmod(int(peak.argmax()), 128)
-            grid = tuple(graph.grid_size[0].tolist())
-            node = node_at(graph.pos, grid, (96, 128), (column + 0.5, row + 0.5))
+            node = node_at(graph, (column + 0.5, row + 0.5))
             assert float(graph[name][node]) == pytest.approx(float(peak.max()))
 
 
@@ -109,3 +107,22 @@ def test_errors(tmp_path):
         record_graphs(ViGLAD("small", 96), tmp_path / "none.png")
     with pytest.raises(ValueError, match="Expected a ViGAutoEncoder"):
         record_graphs(ViGLAD("small", 96, autoencoder="conv"), torch.rand(3, 96, 96))
+
+
+@pytest.mark.parametrize(
+    ("side", "name", "grid"),
+    [(224, "encoder", 4), (96, "encoder block 10", 6), (64, "encoder block 10", 4)],
+)
+def test_selected_is_the_deepest_encoder_graph_that_is_not_complete(side, name, grid):
+    graphs = ViGAutoEncoder(8, image_size=side, k=9).graphs(torch.rand(2, 3, side, side), True)
+    chosen = select_graphs(graphs)
+    assert list(chosen) == ["input", name, "decoder"]
+    assert chosen[name].grid_size[0].tolist() == [grid, grid]
+    assert chosen["input"] is graphs["input"]
+
+
+def test_select_without_blocks_or_without_an_encoder_graph():
+    graphs = ViGAutoEncoder(8, image_size=64).graphs(torch.rand(1, 3, 64, 64))
+    assert list(select_graphs(graphs)) == ["input", "encoder", "decoder"]
+    with pytest.raises(ValueError, match="got no 'encoder'"):
+        select_graphs({"input": None})

@@ -8,9 +8,14 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
-from pyg_viglad.graphs import export_graph, neighbor_overlap, write_graphml, write_node_link
+from pyg_viglad.graphs import (
+    SCORES,
+    export_graph,
+    neighbor_overlap,
+    write_graphml,
+    write_node_link,
+)
 from pyg_viglad.transforms import ImageToGraph
-from pyg_viglad.visualization.record_graphs import SCORES
 from tests.graphs.helpers import random_graph
 
 

@@ -1,4 +1,4 @@
-"""The overlap against sets, on equal and on different grids."""
+"""What changed between two graphs, and the overlap, against sets: equal and different grids."""
 
 from itertools import chain
 
@@ -7,12 +7,24 @@ import torch
 from torch_geometric.data import Data
 
 from pyg_viglad import ViGAutoEncoder
-from pyg_viglad.graphs import neighbor_overlap
+from pyg_viglad.graphs import neighbor_changes, neighbor_overlap
 from pyg_viglad.transforms import ImageToGraph
 from tests.graphs.helpers import edge_lists, random_graph
 from tests.oracles import graph_measures as oracle
 
 GRIDS = [(4, 5), (3, 6)]
+
+
+def assert_changes(first, second, before, after):
+    """``before`` and ``after`` are the edges (neighbour, centre) of both graphs on one grid."""
+    before, after = ({(n, c) for n, c in edges if n != c} for edges in (before, after))
+    found = [list(map(tuple, edges.T.tolist())) for edges in neighbor_changes(first, second)]
+    for edges, expected in zip(
+        found, (before & after, before - after, after - before), strict=True
+    ):
+        assert set(edges) == expected
+        assert len(edges) == len(expected)
+        assert [center for _, center in edges] == sorted(center for _, center in edges)
 
 
 @pytest.mark.parametrize(("k", "other_k", "loop"), [(4, 4, True), (6, 2, False), (17, 9, True)])
@@ -25,6 +37,7 @@ def test_equal_grids(k, other_k, loop):
     found = neighbor_overlap(first, second)
     assert found.tolist() == pytest.approx([*chain(*expected)])
     assert torch.equal(found, neighbor_overlap(second, first))
+    assert_changes(first, second, first.edge_index.T.tolist(), second.edge_index.T.tolist())
     means = neighbor_overlap(first, second, per_graph=True)
     assert means.tolist() == pytest.approx([oracle.mean(values) for values in expected])
 
@@ -42,17 +55,36 @@ def test_equal_grids(k, other_k, loop):
 def test_different_grids(fine, coarse, k):
     first = random_graph(fine, k, 2)
     second = random_graph(coarse, min(k, 3), 3)
-    expected = []
+    expected, read, start = [], [], 0
     for a, b, large, small in zip(edge_lists(first), edge_lists(second), fine, coarse, strict=True):
         nodes = small[0] * small[1]
         most = [len(set(n)) for n in oracle.neighbor_lists(b, nodes)]
-        expected.append(oracle.overlap(oracle.coarsened(a, large, small, most), b, nodes))
+        coarsened = oracle.coarsened(a, large, small, most)
+        expected.append(oracle.overlap(coarsened, b, nodes))
+        read += [(neighbor + start, center + start) for neighbor, center in coarsened]
+        start += nodes
     found = neighbor_overlap(first, second)
     assert found.tolist() == pytest.approx([*chain(*expected)])
     assert torch.equal(found, neighbor_overlap(second, first))
+    assert_changes(first, second, read, second.edge_index.T.tolist())
+    assert_changes(second, first, second.edge_index.T.tolist(), read)
     assert 0 < float(found.mean()) < 1 or k == 9
     means = neighbor_overlap(second, first, per_graph=True)
     assert means.tolist() == pytest.approx([oracle.mean(values) for values in expected])
+
+
+def test_changes_are_ordered_nearest_first_and_an_edge_counts_once():
+    grid = torch.tensor([[1, 6]])
+    before = Data(
+        edge_index=torch.tensor([[5, 4, 1, 3], [0, 0, 2, 0]]), grid_size=grid, num_nodes=6
+    )
+    after = Data(
+        edge_index=torch.tensor([[2, 3, 1, 4, 3, 0], [0, 0, 0, 0, 0, 0]]),
+        grid_size=grid,
+        num_nodes=6,
+    )
+    kept, lost, gained = (edges.T.tolist() for edges in neighbor_changes(before, after))
+    assert (kept, lost, gained) == ([[3, 0], [4, 0]], [[5, 0], [1, 2]], [[2, 0], [1, 0]])
 
 
 def test_a_graph_overlaps_with_itself_and_with_its_coarse_copy():
