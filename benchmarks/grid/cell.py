@@ -16,7 +16,7 @@ _FORMAT = 1
 _PATHS = ("root", "teacher", "weights", "penalty")
 # Options of a data set that change its test images alone: cells that differ in nothing else share a fit.
 _TEST_OPTIONS = {
-    "digit_anatomy": ("altered", "kinds", "num_test_good", "num_test_anomalous"),
+    "digit_anatomy": ("num_wrong_cells", "defects", "num_test_good", "num_test_anomalous"),
 }
 
 

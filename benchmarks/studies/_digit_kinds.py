@@ -27,7 +27,7 @@ def draw(args: argparse.Namespace, size: int, seed: int) -> dict[str, DigitAnato
     """Draw the images of each split."""
     return {
         split: DigitAnatomy(
-            split, args.data, size, altered=args.altered, num_train=args.images, seed=seed
+            split, args.data, size, num_wrong_cells=args.altered, num_train=args.images, seed=seed
         )
         for split in ("train", "val", "test")
     }

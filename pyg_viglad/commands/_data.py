@@ -33,7 +33,7 @@ def open_data(
         data: ``digits`` (scikit-learn's), ``mnist`` (below the option ``root``), an ``.npz`` or a
             folder of MNIST, or a folder of images.
         image_size: Height and width of the images.
-        options: Further arguments of the data set, such as ``{"altered": 3}``.
+        options: Further arguments of the data set, such as ``{"num_wrong_cells": 3}``.
         dataset: ``digit_anatomy`` or ``image_folder``; ``auto`` takes the latter for a folder.
 
     Raises:

@@ -37,7 +37,7 @@ def demo(
     Returns:
         The metrics that metrics.json holds.
     """
-    options = {"seed": seed, "altered": altered}
+    options = {"seed": seed, "num_wrong_cells": altered}
     baseline = pixel_baseline(options)
     metrics = train(
         data="digits",

@@ -36,7 +36,7 @@ def predict(
     from tqdm import tqdm
 
     from pyg_viglad.commands._report import draw, write_scores
-    from pyg_viglad.datasets.list_images import list_images
+    from pyg_viglad.datasets import list_images
     from pyg_viglad.models import Prediction
     from pyg_viglad.transforms import to_batch, to_image
 

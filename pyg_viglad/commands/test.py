@@ -25,7 +25,7 @@ def test(
         data: digits (scikit-learn's), an .npz file or a folder of MNIST, or a folder of images.
         output: Folder of the run.
         dataset: What a folder holds: images, or the digits of digit_anatomy.
-        data_options: Further arguments of the data set, such as {"altered": 3}.
+        data_options: Further arguments of the data set, such as {"num_wrong_cells": 3}.
         device: A torch device, such as cpu, cuda.
 
     Returns:

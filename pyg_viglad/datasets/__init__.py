@@ -1,16 +1,17 @@
-"""Images of good and of anomalous things, as PyG data sets."""
+"""Anomaly-detection data sets."""
 
+from pyg_viglad.datasets.base import AnomalyDataset, list_images
 from pyg_viglad.datasets.cad_sd import CADSD
-from pyg_viglad.datasets.check_data import CheckRow, check_data
-from pyg_viglad.datasets.digit_anatomy import DigitAnatomy
-from pyg_viglad.datasets.digit_source import DigitSource
+from pyg_viglad.datasets.digits import DigitAnatomy, DigitSource
 from pyg_viglad.datasets.image_folder import ImageFolder
 from pyg_viglad.datasets.mvtec_ad import MVTecAD
 from pyg_viglad.datasets.mvtec_loco import MVTecLOCO
+from pyg_viglad.datasets.published_counts import CheckRow, check_data
 from pyg_viglad.datasets.visa import VisA
 
 __all__ = [
     "CADSD",
+    "AnomalyDataset",
     "CheckRow",
     "DigitAnatomy",
     "DigitSource",
@@ -19,4 +20,5 @@ __all__ = [
     "MVTecLOCO",
     "VisA",
     "check_data",
+    "list_images",
 ]

@@ -6,19 +6,9 @@ from typing import Any, ClassVar
 
 from torch_geometric.data import Data
 
-from pyg_viglad.datasets._file_dataset import FileDataset
-from pyg_viglad.datasets._samples import explain, good_samples, hold_out, need_folder, read_test
+from pyg_viglad.datasets.base import FileDataset
 
 __all__ = ["CADSD"]
-
-_TREE = """\
-root/
-  train/0_good/*.jpg
-  test/0_good/*.jpg
-  test/1_scratch/*.jpg
-  test/2_paint/*.jpg
-  test/3_over-coupling/*.jpg
-  test/4_lacking/*.jpg"""
 
 _LABELS = {
     "0_good": ("good", ""),
@@ -30,32 +20,21 @@ _LABELS = {
 
 
 class CADSD(FileDataset):
-    """The co-occurrence anomaly detection screw dataset: which parts belong together.
+    """The co-occurrence anomaly detection screw dataset (Ishida et al., "SA-PatchCore", IEEE Access 2023).
 
     Scratches and paint are structural anomalies; too many parts (``over-coupling``) and too few
-    (``lacking``), which break a rule of co-occurrence, are logical ones. It has no masks and no
-    validation images: those are held out of the training images, never of the test images.
-
-    Images are read on access. From Ishida et al., "SA-PatchCore: Anomaly Detection in Dataset With
-    Co-Occurrence Relationships Using Self-Attention", IEEE Access 2023.
+    (``lacking``) are logical ones. The data set has no masks and no validation images: some of the
+    training images are held out, never test images.
 
     Args:
         root: The folder with ``train`` and ``test``.
-        split: ``"train"`` or ``"val"`` (good images alone), or ``"test"``.
-        image_size: Side in pixels, or height and width, to which images are resized bilinearly.
-        transform: Called with every image's ``Data`` on access.
-        num_val: How many of the training images (400 as published) to hold out for ``"val"``.
-        seed: Decides which ones.
+        split: ``"train"`` or ``"val"`` (good images only), or ``"test"``.
+        image_size: Side length, or height and width, in pixels to which images are resized.
+        transform: Applied to the ``Data`` of each image on access.
+        num_val: Number of training images (400 as published) held out for ``"val"``.
+        seed: Seed of the choice of held-out images.
 
-    Attributes:
-        kinds: ``good``, ``logical`` or ``structural`` for each image.
-        defects: ``scratch``, ``paint``, ``over-coupling`` or ``lacking``; empty for good images.
-        names: Path of each image below ``root``.
-        paths: Path of each image.
-        images: All images, ``[len, 3, H, W]`` in [0, 1], read anew, without ``transform``.
-
-    Items are ``Data`` with ``img`` ``[1, 3, H, W]`` in [0, 1], ``y`` ``[1]`` (1: anomalous),
-    ``kind``, ``defect``, ``name`` and ``path``.
+    Items and attributes are those of :class:`~pyg_viglad.datasets.base.FileDataset`, without masks.
 
     Raises:
         FileNotFoundError: If a folder is missing.
@@ -73,6 +52,14 @@ class CADSD(FileDataset):
     """
 
     CATEGORIES: ClassVar[tuple[str, ...]] = ("screw",)
+    tree = """\
+root/
+  train/0_good/*.jpg
+  test/0_good/*.jpg
+  test/1_scratch/*.jpg
+  test/2_paint/*.jpg
+  test/3_over-coupling/*.jpg
+  test/4_lacking/*.jpg"""
 
     def __init__(
         self,
@@ -84,22 +71,11 @@ class CADSD(FileDataset):
         seed: int = 0,
     ) -> None:
         super().__init__(root, split, image_size, transform)
-        need_folder(self.folder, _TREE)
-        if self.split == "test":
-            for name in _LABELS:
-                need_folder(self.folder / "test" / name, _TREE)
-            self._fill(read_test(self.folder / "test", self._label, _TREE))
-            return
-        samples = good_samples(self.folder / "train" / "0_good", _TREE)
-        if not 0 < num_val < len(samples):
-            raise ValueError(
-                f"Expected 'num_val' from 1 to {len(samples) - 1}, with {len(samples)} images in "
-                f"'{self.folder / 'train' / '0_good'}' (got {num_val})"
-            )
-        self._fill(hold_out(samples, self.split, int(num_val), seed))
+        self._need()
+        self._fill("train/0_good", int(num_val), test=[f"test/{n}" for n in _LABELS], seed=seed)
 
     def _label(self, name: str) -> tuple[str, str]:
         if name not in _LABELS:
             message = f"Expected no folder '{name}' in '{self.folder / 'test'}'"
-            raise ValueError(explain(message, _TREE))
+            raise ValueError(self._explain(message))
         return _LABELS[name]

@@ -6,55 +6,31 @@ from typing import Any, ClassVar
 
 from torch_geometric.data import Data
 
-from pyg_viglad.datasets._file_dataset import FileDataset
-from pyg_viglad.datasets._samples import (
-    as_fraction,
-    good_samples,
-    hold_out,
-    need_folder,
-    open_category,
-    read_test,
-)
+from pyg_viglad.datasets.base import FileDataset, as_fraction
 
 __all__ = ["MVTecAD"]
 
-_TREE = """\
-root/
-  bottle/               (cable, capsule, carpet, grid, hazelnut, leather, metal_nut, pill,
-                         screw, tile, toothbrush, transistor, wood, zipper)
-    train/good/000.png ...
-    test/good/000.png ...
-    test/broken_large/000.png ...               (one folder a defect)
-    ground_truth/broken_large/000_mask.png ..."""
-
 
 class MVTecAD(FileDataset):
-    """One object or texture of MVTec AD; all its anomalies count as structural.
+    """One category of MVTec AD (Bergmann et al., IJCV 2021); all its anomalies are structural.
 
-    Images are read on access. From Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021.
+    The data set has no validation images: a share of the training images is held out.
 
     Args:
-        root: The folder of all objects and textures.
-        category: One of ``CATEGORIES``, or the folder of own images laid out in the same way.
-        split: ``"train"`` or ``"val"`` (good images alone), or ``"test"``.
-        image_size: Side in pixels, or height and width, to which images are resized bilinearly.
-        transform: Called with every image's ``Data`` on access.
-        val_fraction: Share of the training images to hold out for ``"val"``; at least one image.
-        seed: Decides which ones.
+        root: Folder of all categories.
+        category: One of ``CATEGORIES``, or a folder of own images in the same layout.
+        split: ``"train"`` or ``"val"`` (good images only), or ``"test"``.
+        image_size: Side length, or height and width, in pixels to which images are resized.
+        transform: Applied to the ``Data`` of each image on access.
+        val_fraction: Share of the training images held out for ``"val"``, in (0, 1); at least one.
+        seed: Seed of the choice of held-out images.
 
-    Attributes:
-        kinds: ``good`` or ``structural`` for each image.
-        defects: Name of each image's defect, empty where it is good.
-        names: Path of each image below the category's folder.
-        paths: Path of each image.
-        images: All images, ``[len, 3, H, W]`` in [0, 1], read anew, without ``transform``.
-
-    Items are ``Data`` with ``img`` ``[1, 3, H, W]`` in [0, 1], ``y`` ``[1]`` (1: anomalous),
-    ``kind``, ``defect``, ``name``, ``path`` and, in ``"test"``, ``mask`` ``[1, H, W]`` (bool).
+    Items and attributes are those of :class:`~pyg_viglad.datasets.base.FileDataset`; test images
+    have a ``mask``, and ``defects`` are the names of their folders.
 
     Raises:
         FileNotFoundError: If a folder or a mask is missing.
-        ValueError: If a folder has no images, or a mask does not fit its image.
+        ValueError: If a folder has no images, or a mask has another size than its image.
 
     Example:
         >>> import tempfile
@@ -68,22 +44,17 @@ class MVTecAD(FileDataset):
     """
 
     CATEGORIES: ClassVar[tuple[str, ...]] = (
-        "bottle",
-        "cable",
-        "capsule",
-        "carpet",
-        "grid",
-        "hazelnut",
-        "leather",
-        "metal_nut",
-        "pill",
-        "screw",
-        "tile",
-        "toothbrush",
-        "transistor",
-        "wood",
-        "zipper",
+        *("bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut"),
+        *("pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper"),
     )
+    tree = """\
+root/
+  bottle/               (cable, capsule, carpet, grid, hazelnut, leather, metal_nut, pill,
+                         screw, tile, toothbrush, transistor, wood, zipper)
+    train/good/000.png ...
+    test/good/000.png ...
+    test/broken_large/000.png ...               (one folder a defect)
+    ground_truth/broken_large/000_mask.png ..."""
 
     def __init__(
         self,
@@ -96,14 +67,6 @@ class MVTecAD(FileDataset):
         seed: int = 0,
     ) -> None:
         super().__init__(root, split, image_size, transform)
-        as_fraction(val_fraction)
-        self.category = category
-        self.folder = open_category(self.folder, category, self.CATEGORIES, _TREE)
-        self.has_masks = self.split == "test"
-        if self.has_masks:
-            need_folder(self.folder / "test" / "good", _TREE)
-            need_folder(self.folder / "ground_truth", _TREE)
-            self._fill(read_test(self.folder / "test", tree=_TREE))
-        else:
-            samples = good_samples(self.folder / "train" / "good", _TREE)
-            self._fill(hold_out(samples, self.split, val_fraction, seed))
+        val = as_fraction(val_fraction)
+        self._enter(category)
+        self._fill("train/good", val, test=("test/good", "ground_truth"), seed=seed)

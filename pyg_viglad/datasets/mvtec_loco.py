@@ -1,5 +1,6 @@
 """MVTec LOCO AD: logical and structural anomalies of five products."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,70 +11,51 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_viglad.datasets._defects_config import DefectConfig, read_defects_config
-from pyg_viglad.datasets._file_dataset import FileDataset, check_mask_size
-from pyg_viglad.datasets._read_file import read_size, read_values
-from pyg_viglad.datasets._samples import good_samples, need_folder, open_category, read_test
+from pyg_viglad.datasets.base import FileDataset, read_values
 
 __all__ = ["MVTecLOCO"]
 
-_TREE = """\
-root/
-  breakfast_box/        (juice_bottle, pushpins, screw_bag, splicing_connectors)
-    train/good/000.png ...
-    validation/good/000.png ...
-    test/good/000.png ...
-    test/logical_anomalies/000.png ...
-    test/structural_anomalies/000.png ...
-    ground_truth/logical_anomalies/000/000.png, 001.png ...     (one defect a file)
-    ground_truth/structural_anomalies/000/000.png ...
-    defects_config.json"""
+
+class _DefectType(NamedTuple):
+    """An entry of ``defects_config.json``: a name, and a saturation in pixels or as a share."""
+
+    name: str
+    threshold: float
+    relative: bool
 
 
-class _Channel(NamedTuple):
-    """One defect of an image: its name, its mask ``[H, W]`` and its saturation area in pixels."""
+class _Defect(NamedTuple):
+    """One defect of an image: its type, mask ``[H, W]`` (bool) and saturation area in pixels."""
 
-    defect: str
+    name: str
     mask: Tensor
     saturation_area: int
 
 
 class MVTecLOCO(FileDataset):
-    r"""One product of MVTec LOCO AD, with its own splits and one mask a defect.
+    r"""One category of MVTec LOCO AD (Bergmann et al., IJCV 2022), with one mask per defect.
 
-    Each defect of an image has a mask of its own, whose value names the type of the defect in
-    ``defects_config.json``. There, every type has a saturation threshold: so many pixels :math:`s` of
-    a defect of area :math:`|A|` count as all of it (a missing part could have been in many places),
+    The value of a mask names the type of the defect in ``defects_config.json``, which gives a
+    saturation threshold :math:`t` to each type. A defect of area :math:`|A|` counts as found where at
+    least :math:`s` of its pixels are (a missing part could have been in many places):
 
     .. math::
-        s = \lfloor t\,|A| \rfloor \text{ where the threshold } t \text{ is relative, else }
-        s = \min(t, |A|).
-
-    Images and masks are read on access. From Bergmann et al., "Beyond Dents and Scratches: Logical
-    Constraints in Unsupervised Anomaly Detection and Localization", IJCV 2022.
+        s = \lfloor t\,|A| \rfloor \text{ if } t \text{ is relative, else } s = \min(t, |A|).
 
     Args:
-        root: The folder of all products.
-        category: One of ``CATEGORIES``, or the folder of an own product laid out in the same way.
-        split: ``"train"`` or ``"val"`` (good images alone), or ``"test"``.
-        image_size: Side in pixels, or height and width, to which images are resized bilinearly.
-        transform: Called with every image's ``Data`` on access.
-        defect_masks: Whether items of ``"test"`` also hold ``defect_mask`` ``[n, H, W]`` (bool, at
-            the original size), ``saturation_area`` ``[n]`` and ``defect_names``, the names of the
-            n defects. Batches join them; ``DataLoader(..., follow_batch=["defect_mask"])`` tells by
-            ``defect_mask_batch`` which image a defect belongs to.
+        root: Folder of all categories.
+        category: One of ``CATEGORIES``, or a folder of own images in the same layout.
+        split: ``"train"`` or ``"val"`` (good images only), or ``"test"``.
+        image_size: Side length, or height and width, in pixels to which images are resized.
+        transform: Applied to the ``Data`` of each image on access.
+        defect_masks: Whether test items also have ``defect_mask`` ``[n, H, W]`` (bool, at the
+            original size), ``saturation_area`` ``[n]`` and ``defect_names``, for the n defects of the
+            image. ``DataLoader(..., follow_batch=["defect_mask"])`` assigns them to the images of a
+            batch by ``defect_mask_batch``.
 
-    Attributes:
-        kinds: ``good``, ``logical`` or ``structural`` for each image.
-        defects: Types of the defects of each image, joined by commas, empty where it is good. They
-            stand in the masks: the first use reads them all (seconds).
-        names: Path of each image below the product's folder.
-        paths: Path of each image.
-        images: All images, ``[len, 3, H, W]`` in [0, 1], read anew, without ``transform``.
-
-    Items are ``Data`` with ``img`` ``[1, 3, H, W]`` in [0, 1], ``y`` ``[1]`` (1: anomalous),
-    ``kind``, ``defect``, ``name``, ``path`` and, in ``"test"``, ``mask`` ``[1, H, W]`` (bool), the
-    union of all defects.
+    Items and attributes are those of :class:`~pyg_viglad.datasets.base.FileDataset`; test images
+    have a ``mask``, the union of all defects. ``defects`` are the types of the defects of each image,
+    joined by commas; the first access reads all masks (seconds).
 
     Raises:
         FileNotFoundError: If a folder, a mask or ``defects_config.json`` is missing.
@@ -97,6 +79,17 @@ class MVTecLOCO(FileDataset):
         "screw_bag",
         "splicing_connectors",
     )
+    tree = """\
+root/
+  breakfast_box/        (juice_bottle, pushpins, screw_bag, splicing_connectors)
+    train/good/000.png ...
+    validation/good/000.png ...
+    test/good/000.png ...
+    test/logical_anomalies/000.png ...
+    test/structural_anomalies/000.png ...
+    ground_truth/logical_anomalies/000/000.png, 001.png ...     (one defect a file)
+    ground_truth/structural_anomalies/000/000.png ...
+    defects_config.json"""
 
     def __init__(
         self,
@@ -108,83 +101,121 @@ class MVTecLOCO(FileDataset):
         defect_masks: bool = False,
     ) -> None:
         super().__init__(root, split, image_size, transform)
-        self.category = category
         self.defect_masks = defect_masks
-        self.folder = open_category(self.folder, category, self.CATEGORIES, _TREE)
-        self.has_masks = self.split == "test"
-        self._configs: dict[int, DefectConfig] = {}
-        if self.has_masks:
-            self._configs = read_defects_config(self.folder / "defects_config.json", _TREE)
-            for name in ("good", "logical_anomalies", "structural_anomalies"):
-                need_folder(self.folder / "test" / name, _TREE)
-            need_folder(self.folder / "ground_truth", _TREE)
-            # What defect it is stands in the masks, not in the name of the folder.
-            found = [s._replace(defect="") for s in read_test(self.folder / "test", tree=_TREE)]
-            self._fill(found)
-        else:
-            name = {"train": "train", "val": "validation"}[self.split]
-            self._fill(good_samples(self.folder / name / "good", _TREE))
+        self._enter(category)
+        self._types = self._read_config() if self.split == "test" else {}
+        kinds = ("good", "logical_anomalies", "structural_anomalies")
+        needed = [*(f"test/{kind}" for kind in kinds), "ground_truth"]
+        self._fill("train/good", "validation/good", test=needed)
+
+    def _label(self, name: str) -> tuple[str, str]:
+        return super()._label(name)[0], ""  # The masks name the defects, not the folder.
 
     @property
     def defects(self) -> list[str]:
-        """Types of the defects of every image, empty where it is good; reads the masks once."""
-        for place in self.indices():
-            if self.labels[place].kind != "good" and not self.labels[place].defect:
-                self._channels(place, read_size(self._files[place]))
+        """Types of the defects of each image, joined by commas; reads all masks once."""
+        for index, place in enumerate(self.indices()):
+            if self.samples[place].kind != "good" and not self.samples[place].defect:
+                self._read_defects(place, self.original_size(index))
         return super().defects
 
     def truths(self, index: int) -> list[tuple[Tensor, int]]:
-        """Read the defects of an image as AU-sPRO takes them.
+        """Returns the defects of an image as :func:`~pyg_viglad.metrics.au_spro` takes them.
 
         Args:
             index: Place of the image, as in ``dataset[index]``.
 
         Returns:
-            For each defect, its mask ``[H, W]`` (bool) at the image's original size and its saturation
-            area in pixels; nothing for a good image.
+            For each defect its mask ``[H, W]`` (bool) at the image's original size and its saturation
+            area in pixels; an empty list for good images.
         """
-        place = self.indices()[index]
-        channels = self._channels(place, read_size(self._files[place]))
-        return [(channel.mask, channel.saturation_area) for channel in channels]
+        defects = self._read_defects(self.indices()[index], self.original_size(index))
+        return [(defect.mask, defect.saturation_area) for defect in defects]
 
     def _read_fields(self, place: int, size: tuple[int, int]) -> dict[str, object]:
-        if not self.has_masks:
-            return {}
-        channels = self._channels(place, size)
-        masks = [channel.mask for channel in channels]
+        defects = self._read_defects(place, size)
+        masks = [defect.mask for defect in defects]
         fields: dict[str, object] = {"mask": self._union(masks, self.image_size)[None]}
         if self.defect_masks:
             none = torch.zeros(0, *size, dtype=torch.bool)
             fields["defect_mask"] = torch.stack(masks) if masks else none
-            fields["saturation_area"] = torch.tensor([c.saturation_area for c in channels]).long()
-            fields["defect_names"] = [channel.defect for channel in channels]
+            fields["saturation_area"] = torch.tensor([d.saturation_area for d in defects]).long()
+            fields["defect_names"] = [defect.name for defect in defects]
         return fields
 
-    def _regions(self, place: int, size: tuple[int, int]) -> list[Tensor]:
-        return [channel.mask for channel in self._channels(place, size)]
+    def _read_regions(self, place: int, size: tuple[int, int]) -> list[Tensor]:
+        return [defect.mask for defect in self._read_defects(place, size)]
 
-    def _channels(self, place: int, size: tuple[int, int]) -> list[_Channel]:
-        channels = []
+    def _read_defects(self, place: int, size: tuple[int, int]) -> list[_Defect]:
+        """Reads the defects of an image of the original ``size`` and names them in its sample."""
+        defects = []
         for file in self._mask_files(place):
             values = read_values(file)
-            check_mask_size(file, values.shape, size)
-            channels.append(self._channel(file, values))
-        if channels:
-            names = ",".join(dict.fromkeys(channel.defect for channel in channels))
-            self.labels[place] = self.labels[place]._replace(defect=names)
-        return channels
+            self._check_mask(file, values.shape, size)
+            defects.append(self._as_defect(file, values))
+        if defects:
+            names = ",".join(dict.fromkeys(defect.name for defect in defects))
+            self.samples[place] = self.samples[place]._replace(defect=names)
+        return defects
 
-    def _channel(self, file: Path, values: np.ndarray) -> _Channel:
+    def _as_defect(self, file: Path, values: np.ndarray) -> _Defect:
         value = int(values.max())
         mask = values == value
         if value == 0 or not np.array_equal(mask, values != 0):
             found = np.unique(values[values != 0]).tolist()
             raise ValueError(f"Expected one value besides 0 in the mask '{file}' (got {found})")
-        if value not in self._configs:
+        if value not in self._types:
             raise ValueError(
                 f"Expected a mask whose value is a 'pixel_value' of "
                 f"'{self.folder / 'defects_config.json'}' (got {value} in '{file}')"
             )
-        config = self._configs[value]
-        area = config.saturation_area(int(mask.sum()))
-        return _Channel(config.name, torch.from_numpy(mask), area)
+        name, threshold, relative = self._types[value]
+        area = int(mask.sum())
+        saturation = threshold * area if relative else min(threshold, area)
+        return _Defect(name, torch.from_numpy(mask), max(1, int(saturation)))
+
+    def _read_config(self) -> dict[int, _DefectType]:
+        """Reads the types of defects by the value of their pixels in the masks."""
+        path = self.folder / "defects_config.json"
+        if not path.is_file():
+            message = f"Expected the file '{path}' (it is missing)"
+            raise FileNotFoundError(self._explain(message))
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"Expected a readable JSON file (got '{path}': {error})") from error
+        if not isinstance(entries, list) or not entries:
+            raise ValueError(
+                f"Expected a list of defects in '{path}' (got {type(entries).__name__})"
+            )
+        types: dict[int, _DefectType] = {}
+        for entry in entries:
+            value, defect_type = _as_type(entry, path)
+            if value in types:
+                raise ValueError(f"Expected different pixel values in '{path}' (got {value} twice)")
+            types[value] = defect_type
+        return types
+
+
+def _as_type(entry: Any, path: Path) -> tuple[int, _DefectType]:
+    try:
+        value, name = entry["pixel_value"], entry["defect_name"]
+        threshold, relative = entry["saturation_threshold"], entry["relative_saturation"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            "Expected 'defect_name', 'pixel_value', 'saturation_threshold' and "
+            f"'relative_saturation' for each defect in '{path}' (got {entry!r})"
+        ) from error
+    if not (
+        isinstance(name, str)
+        and name
+        and all(isinstance(number, int | float) for number in (value, threshold))
+        and value in range(1, 256)
+        and relative in (False, True)
+        and (0 < threshold <= 1 if relative else threshold >= 1)
+    ):
+        raise ValueError(
+            "Expected a name, a pixel value from 1 to 255 and a saturation threshold that is a share in "
+            f"(0, 1] if relative, else a number of pixels, in '{path}' (got {entry!r})"
+        )
+    return int(value), _DefectType(name, float(threshold), bool(relative))

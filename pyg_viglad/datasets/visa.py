@@ -1,5 +1,6 @@
 """VisA: structural anomalies of twelve objects."""
 
+import csv
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,22 +8,13 @@ from typing import Any, ClassVar
 
 from torch_geometric.data import Data
 
-from pyg_viglad.datasets._file_dataset import FileDataset
-from pyg_viglad.datasets._samples import (
-    Sample,
-    as_fraction,
-    explain,
-    good_samples,
-    hold_out,
-    need_folder,
-    open_category,
-    read_test,
-)
-from pyg_viglad.datasets._visa_files import SPLIT_FILE, read_raw
+from pyg_viglad.datasets.base import FileDataset, Sample, as_fraction
 
 __all__ = ["VisA"]
 
-_RAW = """\
+_TABLE = Path("split_csv", "1cls.csv")
+_TREES = {
+    "raw": """\
 root/                   (raw, as published)
   split_csv/1cls.csv                (columns object, split, label, image, mask)
   candle/               (capsules, cashew, chewinggum, fryum, macaroni1, macaroni2,
@@ -30,45 +22,36 @@ root/                   (raw, as published)
     Data/Images/Normal/0000.JPG ...
     Data/Images/Anomaly/000.JPG ...
     Data/Masks/Anomaly/000.png ...
-    image_anno.csv                  (optional: what is wrong with each image)"""
-_PREPARED = """\
+    image_anno.csv                  (optional: the defects of each image)""",
+    "prepared": """\
 root/                   (prepared; root may also be the folder 1cls itself)
   1cls/candle/          (and so on)
     train/good/0000.JPG ...
     test/good/0000.JPG ...
     test/bad/000.JPG ...
-    ground_truth/bad/000.png ..."""
+    ground_truth/bad/000.png ...""",
+}
 
 
 class VisA(FileDataset):
-    """One object of VisA by its one-class split; all its anomalies count as structural.
+    """One object of VisA (Zou et al., "SPot-the-Difference", ECCV 2022); all anomalies are structural.
 
-    Both layouts are read: the published one with ``split_csv/1cls.csv``, and the one that its
-    authors' script prepares (``1cls/<object>/train/good`` and so on). They give the same splits.
-
-    Images are read on access. From Zou et al., "SPot-the-Difference Self-Supervised Pre-training for
-    Anomaly Detection and Segmentation", ECCV 2022.
+    Reads the one-class split in both layouts, with the same result: as published with
+    ``split_csv/1cls.csv`` (raw), and as the authors' script prepares it (``1cls/<object>/train/good``
+    and so on). There are no validation images: a share of the training images is held out.
 
     Args:
-        root: The folder of all objects.
+        root: Folder of all objects.
         category: One of ``CATEGORIES``.
-        split: ``"train"`` or ``"val"`` (good images alone), or ``"test"``.
-        image_size: Side in pixels, or height and width, to which images are resized bilinearly.
-        transform: Called with every image's ``Data`` on access.
-        layout: ``"raw"``, ``"prepared"``, or ``"auto"``: raw where there is ``split_csv/1cls.csv``.
-        val_fraction: Share of the training images to hold out for ``"val"``; at least one image.
-        seed: Decides which ones.
+        split: ``"train"`` or ``"val"`` (good images only), or ``"test"``.
+        image_size: Side length, or height and width, in pixels to which images are resized.
+        transform: Applied to the ``Data`` of each image on access.
+        layout: ``"raw"``, ``"prepared"``, or ``"auto"``: raw if ``split_csv/1cls.csv`` exists.
+        val_fraction: Share of the training images held out for ``"val"``, in (0, 1); at least one.
+        seed: Seed of the choice of held-out images.
 
-    Attributes:
-        kinds: ``good`` or ``structural`` for each image.
-        defects: What is wrong with each image, in words, by ``image_anno.csv``; else ``bad``. Empty
-            where the image is good.
-        names: Path of each image below the object's folder.
-        paths: Path of each image.
-        images: All images, ``[len, 3, H, W]`` in [0, 1], read anew, without ``transform``.
-
-    Items are ``Data`` with ``img`` ``[1, 3, H, W]`` in [0, 1], ``y`` ``[1]`` (1: anomalous),
-    ``kind``, ``defect``, ``name``, ``path`` and, in ``"test"``, ``mask`` ``[1, H, W]`` (bool).
+    Items and attributes are those of :class:`~pyg_viglad.datasets.base.FileDataset`; test images
+    have a ``mask``. ``defects`` come from ``image_anno.csv``; without it they are ``bad``.
 
     Raises:
         FileNotFoundError: If a folder, an image or a mask is missing.
@@ -87,18 +70,8 @@ class VisA(FileDataset):
     """
 
     CATEGORIES: ClassVar[tuple[str, ...]] = (
-        "candle",
-        "capsules",
-        "cashew",
-        "chewinggum",
-        "fryum",
-        "macaroni1",
-        "macaroni2",
-        "pcb1",
-        "pcb2",
-        "pcb3",
-        "pcb4",
-        "pipe_fryum",
+        *("candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1", "macaroni2"),
+        *("pcb1", "pcb2", "pcb3", "pcb4", "pipe_fryum"),
     )
 
     def __init__(
@@ -113,57 +86,89 @@ class VisA(FileDataset):
         seed: int = 0,
     ) -> None:
         super().__init__(root, split, image_size, transform)
-        as_fraction(val_fraction)
-        self.category = category
-        self.layout = self._find_layout(self.folder, layout)
+        val = as_fraction(val_fraction)
+        self.layout = self._find_layout(layout)
+        self.tree = _TREES[self.layout]
         self._masks: dict[Path, Path] = {}
+        if self.layout == "prepared":
+            if (self.folder / "1cls").is_dir():
+                self.folder = self.folder / "1cls"
+            self._enter(category)
+            test = ("test/good", "test/bad", "ground_truth/bad")
+            self._fill("train/good", val, test=test, seed=seed)
+            return
+        table = self.folder / _TABLE
+        self._enter(category)
+        self.samples = self._read_split(table)
         self.has_masks = self.split == "test"
-        samples = self._raw() if self.layout == "raw" else self._prepared()
         if not self.has_masks:
-            samples = hold_out(samples, self.split, val_fraction, seed)
-        self._fill(samples)
+            self.samples = self._hold_out(self.samples, val, seed)
 
-    def _find_layout(self, root: Path, layout: str) -> str:
-        if layout not in ("auto", "raw", "prepared"):
+    def _find_layout(self, layout: str) -> str:
+        if layout not in ("auto", *_TREES):
             raise ValueError(
                 f"Expected 'layout' to be 'auto', 'raw' or 'prepared' (got {layout!r})"
             )
-        trees = {"raw": _RAW, "prepared": _PREPARED}.get(layout, f"{_RAW}\nor\n{_PREPARED}")
-        need_folder(root, trees)
-        raw = (root / SPLIT_FILE).is_file()
+        self.tree = _TREES.get(layout, "\nor\n".join(_TREES.values()))
+        self._need()
+        raw = (self.folder / _TABLE).is_file()
         if layout == "raw" and not raw:
-            message = f"Expected the file '{root / SPLIT_FILE}' (it is missing)"
-            raise FileNotFoundError(explain(message, trees))
-        if layout != "auto":
-            return layout
-        prepared = (root / "1cls").is_dir() or any(root.glob("*/train/good"))
-        if not raw and not prepared:
-            message = f"Expected '{SPLIT_FILE.as_posix()}', or prepared folders, in '{root}'"
-            raise FileNotFoundError(explain(message, trees))
-        return "raw" if raw else "prepared"
+            message = f"Expected the file '{self.folder / _TABLE}' (it is missing)"
+            raise FileNotFoundError(self._explain(message))
+        if layout != "auto" or raw:
+            return "raw" if layout == "auto" else layout
+        if not (self.folder / "1cls").is_dir() and not any(self.folder.glob("*/train/good")):
+            message = f"Expected '{_TABLE.as_posix()}', or prepared folders, in '{self.folder}'"
+            raise FileNotFoundError(self._explain(message))
+        return "prepared"
 
-    def _raw(self) -> list[Sample]:
-        root = self.folder
-        self.folder = open_category(root, self.category, self.CATEGORIES, _RAW)
+    def _read_split(self, table: Path) -> list[Sample]:
+        """Lists the images that the table of the raw layout assigns to the split, by name."""
         split = "test" if self.split == "test" else "train"
-        samples, self._masks = read_raw(root, self.category, split, _RAW)
+        rows = self._read_table(table, ("object", "split", "label", "image", "mask"))
+        rows = [row for row in rows if (row["object"], row["split"]) == (self.category, split)]
+        if not rows:
+            message = f"Expected images of '{self.category}' for '{split}' in '{table}' (got none)"
+            raise ValueError(self._explain(message))
+        notes = self.folder / "image_anno.csv"
+        found = self._read_table(notes, ("image", "label")) if notes.is_file() else []
+        defects = {row["image"]: row["label"] for row in found}
+        root, samples = table.parents[1], []
+        for row in sorted(rows, key=lambda row: row["image"]):
+            path = root / row["image"]
+            if not path.is_file():
+                message = f"Expected the image '{path}', which '{table}' lists (it is missing)"
+                raise FileNotFoundError(self._explain(message))
+            name = Path(os.path.relpath(path, self.folder)).as_posix()
+            if row["label"] == "normal":
+                samples.append(Sample(name, path=path))
+            elif row["label"] == "anomaly" and row["mask"]:
+                defect = defects.get(row["image"]) or "bad"
+                samples.append(Sample(name, "structural", defect, path))
+                self._masks[path] = root / row["mask"]
+            else:
+                raise ValueError(
+                    f"Expected 'normal', or 'anomaly' with a mask, in '{table}' (got {row})"
+                )
         return samples
 
-    def _prepared(self) -> list[Sample]:
-        root = self.folder / "1cls" if (self.folder / "1cls").is_dir() else self.folder
-        self.folder = open_category(root, self.category, self.CATEGORIES, _PREPARED)
-        if self.split != "test":
-            return good_samples(self.folder / "train" / "good", _PREPARED)
-        for name in ("test/good", "test/bad", "ground_truth/bad"):
-            need_folder(self.folder / name, _PREPARED)
-        return read_test(self.folder / "test", tree=_PREPARED)
+    def _read_table(self, file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+        try:
+            with file.open(newline="", encoding="utf-8-sig") as lines:
+                reader = csv.DictReader(lines)
+                rows, found = list(reader), list(reader.fieldnames or [])
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"Expected a readable table (got '{file}': {error})") from error
+        if not set(columns) <= set(found):
+            message = f"Expected the columns {', '.join(columns)} in '{file}' (got {found})"
+            raise ValueError(self._explain(message))
+        return [{name: (row[name] or "").strip() for name in columns} for row in rows]
 
     def _mask_files(self, place: int) -> list[Path]:
-        if self.layout == "prepared":
+        sample = self.samples[place]
+        if self.layout == "prepared" or sample.kind == "good":
             return super()._mask_files(place)
-        if self.labels[place].kind == "good":
-            return []
-        file = self._masks[self._files[place]]
+        file = self._masks[sample.path]
         if not file.is_file():
             raise FileNotFoundError(f"Expected the mask '{file}' (it is missing)")
         return [file]

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pyg_viglad.datasets.list_images import list_images
+from pyg_viglad.datasets import list_images
 from pyg_viglad.training.step_sampler import step_seed
 from pyg_viglad.transforms import to_image
 

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from pyg_viglad.datasets import CADSD, MVTecAD, MVTecLOCO, VisA, check_data
-from pyg_viglad.datasets._expected_counts import EXPECTED
+from pyg_viglad.datasets.published_counts import EXPECTED
 from tests.datasets.trees.full import write_full
 
 # Table 1 of the paper: training, validation, good test images, anomalous ones (logical, if any).

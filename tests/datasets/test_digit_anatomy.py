@@ -64,7 +64,7 @@ def test_digits_are_in_order_and_of_their_class():
 
 @pytest.mark.parametrize("altered", [1, 2, 5, 9])
 def test_defects_are_what_the_mask_says(altered):
-    bad = small(altered=altered)
+    bad = small(num_wrong_cells=altered)
     before = DigitAnatomy("test", num_test_good=20, num_test_anomalous=0)
     assert bad[0].mask.sum() == 0
     for place in range(4, 20):
@@ -92,6 +92,41 @@ def test_defects_are_what_the_mask_says(altered):
                 assert digits[cell] == 0
         if item.defect == "disorder":
             assert sorted(digits) == list(range(1, 10))
+
+
+def crops_along(path, axis):
+    """Find start and length of every crop along an axis, from digits whose pixels count along it."""
+    ramp = np.broadcast_to(9 * np.arange(28, dtype=np.uint8), (28, 28))
+    x = np.stack(40 * [ramp if axis == 2 else ramp.T])
+    y = np.arange(40) % 10
+    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
+    images = DigitAnatomy("train", path, num_train=100).images[:, 0] * (255 / 9)
+    cells = images.view(-1, 3, 32, 3, 32).transpose(2, 3).reshape(-1, 32, 32)
+    values = cells.mean(3 - axis)
+    lengths = (values[:, 27] - values[:, 4]) * (32 / 23)
+    starts = values[:, 15:17].mean(1) + 0.5 - lengths / 2
+    assert (lengths - lengths.round()).abs().max() < 0.2
+    assert (starts - starts.round()).abs().max() < 0.25
+    return starts.round(), lengths.round()
+
+
+def test_crops_are_squares_within_the_digits_image(tmp_path):
+    (left, width), (top, height) = (crops_along(tmp_path / "ramp.npz", axis) for axis in (2, 1))
+    assert torch.equal(width, height)
+    assert set(width.tolist()) == set(range(22, 29))  # 60 to 100 % of 28 x 28, to whole pixels
+    assert float((width * height / 28**2).mean()) == pytest.approx(0.8, abs=0.02)
+    for start in (left, top):
+        assert start.min() == 0
+        assert (start + width).max() == 28
+    assert not torch.equal(left, top)
+
+
+def test_drawing_leaves_the_global_generators_alone():
+    torch.manual_seed(1)
+    wanted = torch.rand(3)
+    torch.manual_seed(1)
+    small("train")
+    assert torch.equal(torch.rand(3), wanted)
 
 
 def test_items_and_batches():
@@ -156,11 +191,13 @@ def test_errors(tmp_path):
         {"split": "other"},
         {"image_size": 90},
         {"image_size": 98},
-        {"altered": 0},
-        {"altered": 10},
+        {"num_wrong_cells": 0},
+        {"num_wrong_cells": 10},
         {"num_test_good": -1},
-        {"kinds": ("scratch",)},
+        {"defects": ("scratch",)},
         {"seed": -1},
+        {"scale": (0.6, 1.3)},
+        {"scale": (0.0, 1.0)},
     ):
         with pytest.raises(ValueError, match="Expected"):
             small(**options)

@@ -60,7 +60,7 @@ def test_layout_of_mvtec_ad_holds_out_training_images(tmp_path):
 
 
 def test_errors(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Expected a folder"):
+    with pytest.raises(FileNotFoundError, match="Expected the folder"):
         ImageFolder(tmp_path / "none")
     with pytest.raises(ValueError, match="Expected images"):
         ImageFolder(tmp_path)

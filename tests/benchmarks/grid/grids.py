@@ -36,7 +36,7 @@ def tiny(models=None, **changes):
                     "num_test_good": 3,
                     "num_test_anomalous": 4,
                 },
-                "categories": {"3 altered": {"altered": 3}},
+                "categories": {"3 altered": {"num_wrong_cells": 3}},
             }
         },
         "models": models or {"Mean": {"type": MEAN}, "Other": {"type": MEAN, "wait": 0.01}},

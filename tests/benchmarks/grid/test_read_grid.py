@@ -74,7 +74,7 @@ def test_categories_and_options_of_a_data_set(tmp_path):
     config = tiny(seeds=[3])
     config["models"]["Other"]["wait"] = 0.0
     data = config["data"]["Digits"]
-    data["categories"] = {"one": {}, "two": {"altered": 2}}
+    data["categories"] = {"one": {}, "two": {"num_wrong_cells": 2}}
     data["model_options"] = {"Other": {"wait": 7.0}}
     data["models"] = ["Other"]
     cells = read_grid(write_config(tmp_path, config)).cells
@@ -82,8 +82,8 @@ def test_categories_and_options_of_a_data_set(tmp_path):
         ("one", "Other", 3),
         ("two", "Other", 3),
     ]
-    assert "altered" not in cells[0].params["options"]
-    assert cells[1].params["options"]["altered"] == 2
+    assert "num_wrong_cells" not in cells[0].params["options"]
+    assert cells[1].params["options"]["num_wrong_cells"] == 2
     assert cells[0].params["model"]["wait"] == 7.0
 
 

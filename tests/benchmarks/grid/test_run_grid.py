@@ -116,7 +116,7 @@ def test_a_failing_cell_is_isolated_and_tried_again(weights, tmp_path):
 def test_cells_with_other_test_images_share_a_fit(tmp_path):
     log = tmp_path / "log"
     config = tiny({"Mean": {"type": MEAN, "log": str(log)}})
-    severities = {f"{n} altered": {"altered": n} for n in (1, 3, 9)}
+    severities = {f"{n} altered": {"num_wrong_cells": n} for n in (1, 3, 9)}
     config["data"]["Digits"]["categories"] = {**severities, "other": {"num_train": 5}}
     cells = read_grid(write_config(tmp_path, config)).cells
     assert len(cells) == len({c.key for c in cells}) == 8
@@ -144,7 +144,10 @@ def test_cells_with_other_test_images_share_a_fit(tmp_path):
 
 def test_a_fit_that_fails_fails_all_its_cells(tmp_path):
     config = tiny({"Mean": {"type": MEAN, "end": "error"}}, seeds=[0])
-    config["data"]["Digits"]["categories"] = {"one": {"altered": 1}, "nine": {"altered": 9}}
+    config["data"]["Digits"]["categories"] = {
+        "one": {"num_wrong_cells": 1},
+        "nine": {"num_wrong_cells": 9},
+    }
     cells = read_grid(write_config(tmp_path, config)).cells
     run_grid(cells, tmp_path / "out")
     states = grid_states(cells, tmp_path / "out")

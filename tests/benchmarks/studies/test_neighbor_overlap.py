@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
 def test_wrong_nodes_lie_in_the_wrong_cell(folder):
     model = ViGLAD.from_pretrained(folder)
     model.fit_statistics(torch.rand(4, 3, 96, 96), torch.rand(3, 3, 96, 96))
-    test = DigitAnatomy("test", num_test_good=1, num_test_anomalous=1, kinds=("missing",))
+    test = DigitAnatomy("test", num_test_good=1, num_test_anomalous=1, defects=("missing",))
     nodes, scores, wrong = measure(model, test, 2)
     assert wrong[0].sum() == 0
     graph = record_graphs(model, test[1].img)["input"]
