@@ -1,12 +1,13 @@
 """Pictures: node graphs (Figure 5), anomaly maps (Figure 3), ablations (Figure 4), scores.
 
-Matplotlib is imported when a picture is drawn, not before. Every ``plot_`` function returns a
-:class:`matplotlib.figure.Figure` made without pyplot: nothing global changes, nothing has to be
-closed, and no display is needed. With ``ax`` it draws into axes of yours instead: one pair of axes
-where the figure has one panel, an array or list of them where it has several, in the shape that its
-docstring names; the figure returned is then theirs. :func:`save_figure` writes PNG and PDF.
+Every ``plot_`` function returns a :class:`matplotlib.figure.Figure` made without pyplot: nothing
+global changes, nothing has to be closed, and no display is needed. With ``ax`` it draws into existing
+axes instead: one pair of axes where the figure has one panel, an array or list of them where it has
+several, in the shape that its docstring names; it then returns their figure. :func:`save_figure` writes
+PNG and PDF.
 """
 
+from pyg_viglad.visualization.drawing import save_figure
 from pyg_viglad.visualization.graph_viewer import GraphViewer
 from pyg_viglad.visualization.plot_ablation import plot_ablation
 from pyg_viglad.visualization.plot_anomaly_maps import plot_anomaly_maps
@@ -16,7 +17,6 @@ from pyg_viglad.visualization.plot_neighbors import plot_neighbors
 from pyg_viglad.visualization.plot_node_graphs import plot_node_graphs
 from pyg_viglad.visualization.plot_roc import plot_roc
 from pyg_viglad.visualization.plot_score_histogram import plot_score_histogram
-from pyg_viglad.visualization.save_figure import save_figure
 
 __all__ = [
     "GraphViewer",

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from pyg_viglad.visualization._inputs import AxesLike
-from pyg_viglad.visualization.plot_score_histogram import COLORS
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from pyg_viglad.visualization.drawing import (
+    SMALL,
+    Array,
+    AxesLike,
+    casing,
+    kind_colors,
+    make_chart,
+    wrap,
+)
 
 __all__ = ["plot_ablation"]
-
-SERIES = {**COLORS, "mean": "#c3c7cf", "pooled": "#374151"}
-OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 def plot_ablation(
@@ -28,19 +30,19 @@ def plot_ablation(
     height: float | None = None,
     ax: AxesLike | None = None,
 ) -> Figure:
-    r"""Draw the image AUROC of variants as groups of bars, one bar a kind of anomaly (Figure 4).
+    r"""Plots the image AUROC of variants as groups of bars, one bar per kind of anomaly (Figure 4).
 
     A bar is the mean over the seeds and carries its value, the whisker is the standard deviation over
-    the seeds (n - 1), the dots are the seeds. **Bars start at the baseline**, by default 50 %, what a
-    coin reaches, and not at 0: the length of a bar is what the detector is better than that, one below
-    it hangs down, and the axis says so.
+    the seeds (n - 1), and the dots are the seeds. **Bars start at the baseline**, by default at the
+    chance level of 50 %, not at 0: their length is the gain over chance, bars of worse variants hang
+    down, and the axis label says so.
 
     Args:
         results: For each variant, in order, the values of each seed by kind, such as
             ``{"PDN-ViGAE": {"logical": [0.81, 0.83], "structural": [0.90, 0.92]}}``: shares in [0, 1],
-            as :func:`~pyg_viglad.metrics.image_auroc` gives them. Where a variant has ``"logical"``
-            and ``"structural"`` of the same seeds in the same order and no ``"mean"``, it gets their mean,
-            seed by seed.
+            as :func:`~pyg_viglad.metrics.image_auroc` returns them. Where a variant has
+            ``"logical"`` and ``"structural"`` of the same seeds in the same order and no ``"mean"``,
+            the mean of both is added, seed by seed.
         baseline: Where the bars start, in [0, 1); default 0.5.
         width: Width of the figure in inches; default 3.5, one column of a journal.
         height: Height of the figure in inches; default 2.3, more where labels are long.
@@ -61,42 +63,32 @@ def plot_ablation(
     if not 0 <= baseline < 1:
         raise ValueError(f"Expected baseline in [0, 1) (got {baseline})")
     table = _table(results)
-    kinds = list(next(iter(table.values())))
-    floor = 100 * baseline
-    bar = 0.8 / len(kinds)
-    means = {v: {k: float(np.mean(n)) for k, n in row.items()} for v, row in table.items()}
-    spreads = {
-        v: {k: float(n.std(ddof=1)) if n.size > 1 else 0.0 for k, n in row.items()}
-        for v, row in table.items()
-    }
-    lowest = min(
-        min(float(table[v][k].min()), means[v][k] - spreads[v][k]) for v in table for k in kinds
-    )
-
-    from matplotlib import patheffects as pe
-
-    from pyg_viglad.visualization._draw import SMALL
-    from pyg_viglad.visualization._sheet import make_chart
-
-    lines, upright = _labels(list(table), (width - 0.6) / len(table), SMALL)
-    height = height or 2.3 + max(0.013 * SMALL * text.count("\n") for text in lines)
-    if not upright:
-        height += 0.007 * SMALL * max(len(text) for text in table)
+    kinds, count, floor = list(next(iter(table.values()))), len(table), 100 * baseline
+    names, upright = _labels(list(table), (width - 0.6) / count)
+    if height is None:
+        height = 2.3 + max(0.013 * SMALL * name.count("\n") for name in names)
+        height += 0 if upright else 0.007 * SMALL * max(len(name) for name in names)
     figure, (axes,) = make_chart(ax, 1, width, height)
     inches = axes.get_window_extent().width / figure.dpi
     if ax is not None:
-        lines, upright = _labels(list(table), inches / len(table), SMALL)
-    room = 72 * inches * bar / (len(table) + 0.1)  # points for a bar
+        names, upright = _labels(list(table), inches / count)
+
+    bar = 0.8 / len(kinds)
+    room = 72 * inches * bar / (count + 0.1)  # points for a bar
     size = min(SMALL, max(5.5, room / 2.3))
     turned = room < 2.3 * size  # points that "81.1" takes
-    others = iter(OTHERS * len(kinds))
-    for number, kind in enumerate(kinds):
-        color = SERIES.get(kind) or next(others)
-        places = np.arange(len(table)) + (number - (len(kinds) - 1) / 2) * bar
-        values = np.array([means[variant][kind] for variant in table])
+    lowest, highest = floor, 100.0
+    for number, (kind, color) in enumerate(kind_colors(kinds).items()):
+        places = np.arange(count) + (number - (len(kinds) - 1) / 2) * bar
+        seeds = [table[variant][kind] for variant in table]
+        means = np.array([values.mean() for values in seeds])
+        spreads = np.array([values.std(ddof=1) if values.size > 1 else 0 for values in seeds])
+        tops = np.maximum(means + spreads, [values.max() for values in seeds])
+        lowest = min(lowest, *(means - spreads), *(values.min() for values in seeds))
+        highest = max(highest, *tops)
         axes.bar(
             places,
-            values - floor,
+            means - floor,
             0.94 * bar,
             bottom=floor,
             color=color,
@@ -104,28 +96,11 @@ def plot_ablation(
             zorder=2,
             gid=kind,
         )
-        for x, value, variant in zip(places, values, table, strict=True):
-            seeds, spread = table[variant][kind], spreads[variant][kind]
-            top = max(value + spread, float(seeds.max()))
-            if len(seeds) > 1:
-                axes.errorbar(
-                    x, value, spread, color="black", linewidth=0.9, capsize=2, zorder=4
-                ).lines[2][0].set_gid(f"spread-{kind}")
-                shifts = (np.arange(len(seeds)) - (len(seeds) - 1) / 2) * min(
-                    0.12, 0.6 / len(seeds)
-                )
-                axes.scatter(
-                    x + bar * shifts,
-                    seeds,
-                    s=4,
-                    color="white",
-                    edgecolors="black",
-                    linewidths=0.4,
-                    zorder=3,
-                ).set_gid(f"seeds-{kind}")
-            text = axes.annotate(
-                f"{value:.1f}",
-                xy=(float(x), max(top, floor)),
+        _draw_seeds(axes, places, seeds, means, spreads, bar, kind)
+        for x, mean, top in zip(places, means, tops, strict=True):
+            axes.annotate(
+                f"{mean:.1f}",
+                xy=(float(x), max(float(top), floor)),
                 xytext=(0, 2),
                 textcoords="offset points",
                 ha="center",
@@ -134,14 +109,15 @@ def plot_ablation(
                 fontsize=size,
                 zorder=5,
                 gid="value",
+                path_effects=casing(1.5),
             )
-            text.set_path_effects([pe.withStroke(linewidth=1.5, foreground="white")])
+
     axes.axhline(floor, color="black", linewidth=0.8, zorder=3, gid="baseline")
-    axes.set_xticks(range(len(table)), lines, fontsize=SMALL, rotation=0 if upright else 90)
-    axes.set_xlim(-0.55, len(table) - 0.45)
+    axes.set_xticks(range(count), names, fontsize=SMALL, rotation=0 if upright else 90)
+    axes.set_xlim(-0.55, count - 0.45)
     lower = floor if lowest >= floor else 10 * math.floor(lowest / 10)
-    # Values stand above bars of 100 per cent; the axis itself ends at 100.
-    axes.set_ylim(lower, 100 + (0.18 if turned else 0.08) * (100 - lower))
+    # Values stand above bars and whiskers of 100 per cent; the axis itself ends at 100.
+    axes.set_ylim(lower, highest + (0.18 if turned else 0.08) * (100 - lower))
     step = 10 if 100 - lower > 20 else 5 if 100 - lower > 10 else 1
     axes.set_yticks([lower, *np.arange(step * (lower // step + 1), 100.5, step)])
     axes.spines["left"].set_bounds(lower, 100)
@@ -151,9 +127,8 @@ def plot_ablation(
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", color="#d6d9de", linewidth=0.5, zorder=0)
     axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines["bottom"].set_visible(False)
-    if len(kinds) > 1 or kinds != ["mean"]:
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    if kinds != ["mean"]:
         axes.legend(
             loc="lower center",
             bbox_to_anchor=(0.5, 1.0),
@@ -168,51 +143,85 @@ def plot_ablation(
     return figure
 
 
-def _labels(names: list[str], room: float, font: float) -> tuple[list[str], bool]:
-    """Break names to so many inches, or leave them whole to be turned where that is too little."""
-    from pyg_viglad.visualization._sheet import wrap
+def _draw_seeds(
+    axes: Axes,
+    places: Array,
+    seeds: Sequence[Array],
+    means: Array,
+    spreads: Array,
+    bar: float,
+    kind: str,
+) -> None:
+    """Draw the dots of the seeds and the whiskers, where there are several seeds."""
+    several = [number for number, values in enumerate(seeds) if values.size > 1]
+    if not several:
+        return
+    whiskers = axes.errorbar(
+        places[several],
+        means[several],
+        spreads[several],
+        linestyle="none",
+        ecolor="black",
+        elinewidth=0.9,
+        capsize=2,
+        capthick=0.9,
+        zorder=4,
+    )
+    whiskers.lines[2][0].set_gid(f"spread-{kind}")
+    x = []
+    for number in several:  # side by side
+        n = seeds[number].size
+        shifts = (np.arange(n) - (n - 1) / 2) * min(0.12, 0.6 / n)
+        x.append(places[number] + bar * shifts)
+    y = np.concatenate([seeds[number] for number in several])
+    axes.scatter(
+        np.concatenate(x),
+        y,
+        s=4,
+        color="white",
+        edgecolors="black",
+        linewidths=0.4,
+        zorder=3,
+        gid=f"seeds-{kind}",
+    )
 
-    lines = [wrap(name, room, font) for name in names]
+
+def _labels(names: list[str], room: float) -> tuple[list[str], bool]:
+    """Break names to so many inches, or leave them whole, to be turned, where that is too little."""
+    lines = [wrap(name, room, SMALL) for name in names]
     longest = max(len(line) for text in lines for line in text.split("\n"))
-    upright = longest * 0.0085 * font <= room
+    upright = longest * 0.0085 * SMALL <= room
     return (lines, True) if upright else (names, False)
 
 
-def _table(
-    results: Mapping[str, Mapping[str, Sequence[float]]],
-) -> dict[str, dict[str, np.ndarray]]:
+def _table(results: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, Array]]:
     """The values in per cent, with the mean of both kinds."""
     if not isinstance(results, Mapping) or not results:
         raise ValueError(
             f"Expected results to map variants to values (got {type(results).__name__})"
         )
-    table: dict[str, dict[str, np.ndarray]] = {}
+    table: dict[str, dict[str, Array]] = {}
     for variant, row in results.items():
+        name = f"results[{variant!r}]"
         if not isinstance(row, Mapping) or not row:
-            raise ValueError(
-                f"Expected results[{variant!r}] to map kinds to the values of each seed (got {row!r})"
-            )
-        table[variant] = {}
-        for kind, seeds in row.items():
-            values = np.atleast_1d(np.asarray(seeds, dtype=np.float64))
-            good = values.ndim == 1 and values.size and bool(((values >= 0) & (values <= 1)).all())
-            if not good:  # also refuses NaN
+            raise ValueError(f"Expected {name} to map kinds to the values of each seed (got {row})")
+        columns = {kind: np.atleast_1d(np.asarray(v, np.float64)) for kind, v in row.items()}
+        for kind, values in columns.items():
+            shares = (values >= 0) & (values <= 1)  # false for NaN
+            if values.ndim != 1 or not values.size or not shares.all():
                 raise ValueError(
-                    f"Expected results[{variant!r}][{kind!r}] to be shares in [0, 1] (got {seeds})"
+                    f"Expected {name}[{kind!r}] to be shares in [0, 1] (got {row[kind]})"
                 )
-            table[variant][kind] = 100 * values
-        both = table[variant].get("logical"), table[variant].get("structural")
-        if both[0] is not None and both[1] is not None and "mean" not in row:
-            if both[0].shape != both[1].shape:
+        if {"logical", "structural"} <= set(columns) and "mean" not in columns:
+            logical, structural = columns["logical"], columns["structural"]
+            if logical.shape != structural.shape:
                 raise ValueError(
-                    f"Expected results[{variant!r}] with the same seeds for 'logical' and "
-                    f"'structural' (got {both[0].size} and {both[1].size})"
+                    f"Expected {name} with the same seeds for 'logical' and 'structural' "
+                    f"(got {logical.size} and {structural.size})"
                 )
-            table[variant]["mean"] = (both[0] + both[1]) / 2
-    first = list(next(iter(table.values())))
-    for variant, columns in table.items():
+            columns["mean"] = (logical + structural) / 2
+        table[variant] = {kind: 100 * values for kind, values in columns.items()}
+        first = next(iter(table.values()))
         if set(columns) != set(first):
-            raise ValueError(
-                f"Expected results[{variant!r}] with the kinds {first} (got {list(columns)})"
-            )
+            raise ValueError(f"Expected {name} with the kinds {list(first)} (got {list(columns)})")
     return table

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from pyg_viglad.visualization._inputs import (
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from pyg_viglad.visualization.drawing import (
+    THRESHOLD_COLOR,
+    Array,
     AxesLike,
     Images,
     Maps,
     Numbers,
+    Sheet,
     as_images,
     as_maps,
     as_numbers,
     as_texts,
+    caption,
+    draw_outline,
     format_number,
+    make_sheet,
+    show_image,
+    size_of,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["plot_anomaly_maps"]
 
@@ -39,7 +51,7 @@ def plot_anomaly_maps(
     width: float | None = None,
     ax: AxesLike | None = None,
 ) -> Figure:
-    r"""Draw images, true anomalies and anomaly maps side by side (Figure 3).
+    r"""Plots images, true anomalies and anomaly maps side by side (Figure 3).
 
     All maps share one scale, whatever their values: a normal image stays dark. The maps of ViGLAD
     are calibrated on normal validation images,
@@ -89,7 +101,6 @@ def plot_anomaly_maps(
     """
     pictures = as_images(images)
     count = len(pictures)
-    sizes = [(int(p.shape[0]), int(p.shape[1])) for p in pictures]
     if not isinstance(maps, Mapping) or not maps:
         raise ValueError(
             f"Expected maps to map names to maps, at least one (got {type(maps).__name__})"
@@ -101,58 +112,111 @@ def plot_anomaly_maps(
     if scores is not None:
         numbers = as_numbers(scores, "scores", count)
         labels = [
-            f"{t}\nscore = {format_number(a, 1)}".strip()
-            for t, a in zip(labels, numbers, strict=True)
+            f"{text}\nscore = {format_number(score, 1)}".strip()
+            for text, score in zip(labels, numbers, strict=True)
         ]
+    every = [values for column in columns.values() for values in column]
     if limits is None:
-        low = min(float(m.min()) for column in columns.values() for m in column)
-        high = max(float(m.max()) for column in columns.values() for m in column)
+        low, high = min(float(m.min()) for m in every), max(float(m.max()) for m in every)
         # Equal values everywhere still need a scale to be drawn on.
         limits = (0.0, 0.5) if quantiles is not None else (low, high if high > low else low + 1)
     for name, pair in (("limits", limits), ("node_limits", node_limits)):
         if len(pair) != 2 or not pair[0] < pair[1]:
             raise ValueError(f"Expected {name} in ascending order (got {pair})")
 
-    from pyg_viglad.visualization import _draw, _map_panel, _sheet
-
     before = ["image"] if truths is None else ["image", "truth"]
     heads = [name if "map" in name.lower() else f"{name} map" for name in columns]
     after = [] if nodes is None else ["node scores"]
-    sheet = _sheet.make_sheet(
-        sizes,
+    sheet = make_sheet(
+        [size_of(picture) for picture in pictures],
         len(before + heads + after),
-        panel_size=panel_size,
-        largest=1.9,
         row_labels=labels,
         column_titles=before + heads + after,
         captions=1,
-        bottom=_map_panel.BAR_HEIGHT,
+        bottom=0.75,
+        largest=1.9,
+        panel_size=panel_size,
         width=width,
         ax=ax,
     )
-    scale = _map_panel.map_scale(limits, "magma")
-    node_scale = _map_panel.map_scale(node_limits, "viridis")
-    for i, row in enumerate(sheet.panels):
-        _draw.show_image(row[0], pictures[i], sizes[i])
+    scale = ScalarMappable(Normalize(*limits), "magma")
+    node_scale = ScalarMappable(Normalize(*node_limits), "viridis")
+    for i, (row, picture) in enumerate(zip(sheet.panels, pictures, strict=True)):
+        size = size_of(picture)
+        show_image(row[0], picture, size)
+        for panel, column in zip(row[len(before) :], columns.values(), strict=False):
+            _draw_map(panel, column[i], size, scale, sheet.small)
+            if threshold is not None:
+                above = column[i] > threshold
+                draw_outline(panel, above, size, color=THRESHOLD_COLOR, cased=False, gid="above")
+        if nodes is not None:
+            _draw_map(row[-1], nodes[i], size, node_scale, sheet.small)
         if truths is not None:
             truth = truths[i] > 0.5
-            _draw.draw_outline(row[0], truth, sizes[i])
+            show_image(row[1], truth, size, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            draw_outline(row[0], truth, size)
             for panel in row[2:]:
-                _draw.draw_outline(panel, truth, sizes[i], cased=False)
-            _map_panel.draw_mask(row[1], truth, sizes[i])
-        for panel, column in zip(row[len(before) :], columns.values(), strict=False):
-            _map_panel.draw_map(panel, column[i], sizes[i], scale, threshold, sheet.small)
-        if nodes is not None:
-            _map_panel.draw_map(row[-1], nodes[i], sizes[i], node_scale, None, sheet.small)
-    every = [m for column in columns.values() for m in column]
-    last = len(before) + len(heads) - 1
-    narrow = not sheet.borrowed and sheet.left[last] + sheet.width - sheet.left[len(before)] < 1.8
-    span = (0 if narrow else len(before), last)  # the bar under all columns where maps are narrow
-    bar, length = _map_panel.add_bar(sheet, span, scale, every)
-    _map_panel.label_map_bar(bar, length, sheet.small, limits, quantiles, threshold)
+                draw_outline(panel, truth, size, cased=False)
+
+    first, last = len(before), len(before + heads) - 1
+    # Below all columns where those of the maps have no room for the numbers.
+    left, right = (sheet.panels[0][column].get_position() for column in (first, last))
+    narrow = sheet.below is not None and (right.x1 - left.x0) * sheet.figure.get_figwidth() < 1.8
+    bar, length = _add_bar(sheet, (0 if narrow else first, last), scale, every)
+    if quantiles is None:
+        bar.set_label("anomaly", fontsize=sheet.small)
+    else:
+        _label_calibrated(bar, length, sheet.small, limits, quantiles)
+    if threshold is not None and limits[0] <= threshold <= limits[1]:
+        line = Rectangle((threshold, 0), 0, 1, ec=THRESHOLD_COLOR, linewidth=2, gid="threshold")
+        bar.ax.add_patch(line)
     if nodes is not None:
-        last = len(before + heads)
-        bar, length = _map_panel.add_bar(sheet, (last, last), node_scale, nodes)
+        bar, length = _add_bar(sheet, (last + 1, last + 1), node_scale, nodes)
         words = "standard deviations" if length > 0.9 else "standard\ndeviations"
         bar.set_label(words, fontsize=sheet.small)
     return sheet.figure
+
+
+def _draw_map(
+    panel: Axes, values: Array, size: tuple[int, int], scale: ScalarMappable, fontsize: float
+) -> None:
+    show_image(panel, values, size, cmap=scale.cmap, norm=scale.norm)
+    caption(panel, f"max {format_number(float(values.max()), 2)}", fontsize)
+
+
+def _add_bar(
+    sheet: Sheet, span: tuple[int, int], scale: ScalarMappable, maps: Sequence[Array]
+) -> tuple[Colorbar, float]:
+    """Draw a colour bar that ends in an arrow where a map goes beyond the scale."""
+    under = any(m.min() < scale.norm.vmin for m in maps)
+    over = any(m.max() > scale.norm.vmax for m in maps)
+    extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[under, over]
+    bar, length = sheet.add_bar(scale, span, extend=extend, extendfrac=0.04)
+    bar.ax.tick_params(length=2.5, pad=1.5)
+    bar.locator = MaxNLocator(nbins=6 if length > 2.5 else 4, steps=[1, 2, 5, 10])
+    bar.update_ticks()
+    return bar, length
+
+
+def _label_calibrated(
+    bar: Colorbar,
+    length: float,
+    fontsize: float,
+    limits: tuple[float, float],
+    quantiles: tuple[float, float],
+) -> None:
+    """Write the quantiles below the 0 and 0.1 that they stand for."""
+    extent = limits[1] - limits[0]
+    ticks = {float(t): f"{t:.3g}" for t in bar.get_ticks() if limits[0] <= t <= limits[1]}
+    for value, quantile in ((0.0, quantiles[0]), (0.1, quantiles[1])):
+        if limits[0] <= value <= limits[1]:
+            ticks = {tick: t for tick, t in ticks.items() if abs(tick - value) >= 0.05 * extent}
+            room = value or length > 1.4  # the two lie close together
+            ticks[value] = f"{value:g}\n{100 * quantile:g}%" if room else f"{value:g}"
+            if value:
+                bar.ax.axvline(value, color="white", linewidth=1.2, gid="calibration")
+    if all(abs(tick - limits[1]) > 0.1 * extent for tick in ticks):
+        ticks[limits[1]] = f"{limits[1]:g}"
+    bar.set_ticks(list(ticks), labels=list(ticks.values()))
+    space = " " if length > 2.4 else "\n"
+    bar.set_label(f"calibrated anomaly{space}(%: normal pixels below)", fontsize=fontsize)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from pyg_viglad.visualization._inputs import AxesLike, Numbers, as_numbers
-from pyg_viglad.visualization.plot_score_histogram import COLORS
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from pyg_viglad.visualization.drawing import (
+    OKABE_ITO,
+    SMALL,
+    Array,
+    AxesLike,
+    Numbers,
+    as_numbers,
+    kind_colors,
+    kind_order,
+    make_chart,
+)
 
 __all__ = ["plot_roc"]
 
-POOLED = "pooled"
 STYLES = ("-", "--", "-.", ":")
-MODELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+DOT: dict[str, Any] = {"marker": "o", "markersize": 5, "markeredgecolor": "black", "linestyle": ""}
 
 
 def plot_roc(
@@ -29,12 +36,12 @@ def plot_roc(
     width: float | None = None,
     ax: AxesLike | None = None,
 ) -> Figure:
-    r"""Draw the ROC curves of good images against each kind of anomalous ones, and against all.
+    r"""Plots the ROC curves of good images against each kind of anomalous ones, and against all.
 
-    For every threshold :math:`t`, the share of anomalous images with a score above it (true positives)
-    over that of good ones (false positives); the area under it is the AUROC in the legend. One
-    score has all its curves in one panel; of several scores or models, each kind has a panel with a
-    curve for each.
+    A curve shows, for every threshold, the share of anomalous images with a score above it (true
+    positives) over that of good ones (false positives); the area under it is the AUROC in the
+    legend. One score has all its curves in one panel; of several scores or models, each kind has a
+    panel with a curve for each.
 
     Args:
         scores: Anomaly scores ``[B]``, higher for more anomalous; or several by name.
@@ -64,7 +71,8 @@ def plot_roc(
     several = isinstance(scores, Mapping)
     named: Mapping[str, Any] = scores if isinstance(scores, Mapping) else {"scores": scores}
     labels = np.array([str(kind) for kind in kinds])
-    if isinstance(kinds, str) or not named or not (labels == "good").any():
+    good = labels == "good"
+    if isinstance(kinds, str) or not named or not good.any():
         raise ValueError(f"Expected scores, and kinds with at least one 'good' (got {kinds!r})")
     values = {
         name: np.array(as_numbers(s, f"scores[{name!r}]" if several else "scores", len(labels)))
@@ -75,92 +83,68 @@ def plot_roc(
 
     from sklearn.metrics import auc, roc_curve
 
-    from pyg_viglad.visualization._draw import SMALL
-    from pyg_viglad.visualization._sheet import make_chart
-
     count = len(wanted) if several else 1
     width = min(3.5 * count, 7.2) if width is None else width
     columns = max(1, min(count, int(width / 2.2)))  # narrower panels have no room for a legend
     side = min(width / columns, 3.5 if count == 1 else 2.6)
     height = side * -(-count // columns)
     figure, panels = make_chart(ax, count, width, height, columns, sharey=columns > 1)
+    of_kind = kind_colors(wanted)
     for number, kind in enumerate(wanted):
         axes = panels[number if several else 0]
-        own = labels != "good" if kind == POOLED else labels == kind
-        use = own | (labels == "good")
+        own = ~good if kind == "pooled" else labels == kind
         for place, (name, numbers) in enumerate(values.items()):
-            rate, found, _ = roc_curve(own[use], numbers[use], drop_intermediate=False)
-            color = MODELS[place % len(MODELS)] if several else _color(kind, number)
+            color = OKABE_ITO[place % len(OKABE_ITO)] if several else of_kind[kind]
+            false, true, _ = roc_curve(
+                own[own | good], numbers[own | good], drop_intermediate=False
+            )
             axes.plot(
-                rate,
-                found,
+                false,
+                true,
                 color=color,
                 linestyle=STYLES[(place if several else number) % len(STYLES)],
                 linewidth=1.4,
-                label=f"{name if several else kind}: {100 * auc(rate, found):.1f}",
+                label=f"{name if several else kind}: {100 * auc(false, true):.1f}",
                 zorder=3,
                 clip_on=False,
                 gid=f"{name}-{kind}" if several else kind,
             )
-            if points[name] is not None:
-                false = float((numbers[labels == "good"] > points[name]).mean())
-                true = float((numbers[own] > points[name]).mean())
+            limit = points[name]
+            if limit is not None:
                 axes.plot(
-                    [false],
-                    [true],
-                    marker="o",
-                    markersize=5,
-                    markerfacecolor=color,
-                    markeredgecolor="black",
+                    [float((numbers[good] > limit).mean())],
+                    [float((numbers[own] > limit).mean())],
+                    **DOT,
+                    color=color,
                     markeredgewidth=0.8,
-                    linestyle="none",
                     zorder=4,
                     clip_on=False,
                     gid=f"threshold-{name}-{kind}" if several else f"threshold-{kind}",
                 )
-    for number, axes in enumerate(panels):
-        _finish(axes, SMALL, first=number % columns == 0)
         if several:
-            axes.set_title(f"good against {_words(wanted[number])}", fontsize=SMALL + 0.5, pad=4)
-        if any(point is not None for point in points.values()):
+            words = "all anomalous" if kind == "pooled" else kind
+            axes.set_title(f"good against {words}", fontsize=SMALL + 0.5, pad=4)
+    for number, axes in enumerate(panels):
+        if any(limit is not None for limit in points.values()):
             label = "at the threshold"
             if not several:
-                false = float((values["scores"][labels == "good"] > points["scores"]).mean())
-                label = f"threshold: {100 * false:.1f}% false positives"
-            axes.plot(
-                [],
-                [],
-                marker="o",
-                markersize=5,
-                linestyle="none",
-                color="white",
-                markeredgecolor="black",
-                label=label,
-            )
-        legend = axes.legend(
-            loc="lower right",
-            title="AUROC (%)",
-            title_fontsize=SMALL,
-            fontsize=SMALL,
-            framealpha=0.9,
-            edgecolor="none",
-            borderpad=0.2,
-            handlelength=2.2,
-            labelspacing=0.3,
-        )
-        legend.set_zorder(2.5)
+                share = (values["scores"][good] > points["scores"]).mean()
+                label = f"threshold: {100 * share:.1f}% false positives"
+            axes.plot([], [], **DOT, color="white", label=label)
+        _finish(axes, first=number % columns == 0)
     return figure
 
 
-def _curves(labels: np.ndarray, curves: Sequence[str] | None) -> list[str]:
-    there = sorted(set(labels.tolist()) - {"good"}, key=lambda k: (k not in COLORS, k))
+def _curves(labels: Array, curves: Sequence[str] | None) -> list[str]:
+    """The kinds to draw, checked."""
+    there = [kind for kind in kind_order(set(labels.tolist())) if kind != "good"]
     if not there:
         raise ValueError("Expected kinds with at least one anomalous image (got only 'good')")
     if curves is None:
-        return [*there, POOLED] if len(there) > 1 else there
-    unknown = [kind for kind in curves if kind not in (*there, POOLED)]
+        return [*there, "pooled"] if len(there) > 1 else there
+    unknown = [kind for kind in curves if kind not in (*there, "pooled")]
     if isinstance(curves, str) or not curves or unknown:
-        raise ValueError(f"Expected curves of {[*there, POOLED]} (got {curves!r})")
+        raise ValueError(f"Expected curves of {[*there, 'pooled']} (got {curves!r})")
     return list(curves)
 
 
@@ -178,23 +162,27 @@ def _points(
     return dict.fromkeys(names, threshold)
 
 
-def _color(kind: str, number: int) -> str:
-    return "black" if kind == POOLED else COLORS.get(kind, MODELS[(number + 2) % len(MODELS)])
-
-
-def _words(kind: str) -> str:
-    return "all anomalous" if kind == POOLED else kind
-
-
-def _finish(axes: Any, size: float, *, first: bool) -> None:
+def _finish(axes: Axes, *, first: bool) -> None:
     axes.plot([0, 1], [0, 1], color="#9aa0aa", linewidth=0.8, zorder=1, gid="chance")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.set_xlabel("share of good images flagged", fontsize=size)
+    axes.set_xlabel("share of good images flagged", fontsize=SMALL)
     if first:
-        axes.set_ylabel("share of anomalous images flagged", fontsize=size)
+        axes.set_ylabel("share of anomalous images flagged", fontsize=SMALL)
     ticks = [0, 0.25, 0.5, 0.75, 1]
-    axes.set_xticks(ticks, ["0", "0.25", "0.5", "0.75", "1"])
-    axes.set_yticks(ticks, ["0", "0.25", "0.5", "0.75", "1"])
-    axes.tick_params(labelsize=size, length=2.5)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.tick_params(labelsize=SMALL, length=2.5)
     axes.grid(color="#e3e5e9", linewidth=0.5, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
+    legend = axes.legend(
+        loc="lower right",
+        title="AUROC (%)",
+        title_fontsize=SMALL,
+        fontsize=SMALL,
+        framealpha=0.9,
+        edgecolor="none",
+        borderpad=0.2,
+        handlelength=2.2,
+        labelspacing=0.3,
+    )
+    legend.set_zorder(2.5)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from pyg_viglad.visualization._inputs import AxesLike, Numbers, as_numbers, format_number
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from pyg_viglad.visualization.drawing import (
+    FONT,
+    SMALL,
+    AxesLike,
+    Numbers,
+    as_numbers,
+    format_number,
+    kind_colors,
+    kind_order,
+    make_chart,
+)
 
 __all__ = ["plot_score_histogram"]
-
-# Okabe and Ito's colours, told apart with every kind of colour vision.
-COLORS = {"good": "#6b7280", "logical": "#0072b2", "structural": "#d55e00"}
-OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 def plot_score_histogram(
@@ -29,10 +32,10 @@ def plot_score_histogram(
     width: float = 6.4,
     ax: AxesLike | None = None,
 ) -> Figure:
-    r"""Draw the distribution of the scores of each kind of image, above one another.
+    r"""Plots the distribution of the scores of each kind of image, above one another.
 
-    Every kind has a histogram of its own, scaled to the same height, and a stroke under it for
-    each image; the share of images above the threshold stands on the right.
+    Each kind has a histogram of its own, scaled to the same height, with a stroke under it for each
+    image; the share of images above the threshold is written on the right.
 
     Args:
         scores: Anomaly scores ``[B]``.
@@ -59,16 +62,11 @@ def plot_score_histogram(
     if bins < 1:
         raise ValueError(f"Expected bins of at least 1 (got {bins})")
     counts = Counter(str(kind) for kind in kinds)
-    order = [k for k in COLORS if k in counts] + sorted(k for k in counts if k not in COLORS)
-    others = (OTHERS[i % len(OTHERS)] for i in range(len(order)))
-    colors = [COLORS[k] if k in COLORS else next(others) for k in order]
+    order = kind_order(counts)
     edges = np.histogram_bin_edges(values, bins)
 
-    from pyg_viglad.visualization._draw import FONT, SMALL
-    from pyg_viglad.visualization._sheet import make_chart
-
     figure, (axes,) = make_chart(ax, 1, width, 0.9 + 0.75 * len(order))
-    for row, (kind, color) in enumerate(zip(order, colors, strict=True)):
+    for row, (kind, color) in enumerate(kind_colors(order).items()):
         own = values[np.array([str(k) == kind for k in kinds])]
         heights = np.histogram(own, edges)[0]
         base = float(len(order) - 1 - row)

@@ -216,7 +216,7 @@ def test_help_of_every_command():
 def test_import_stays_light():
     code = (
         "import sys, pyg_viglad, pyg_viglad.nn, pyg_viglad.datasets, pyg_viglad.transforms, "
-        "pyg_viglad.metrics, pyg_viglad.scoring, pyg_viglad.visualization, pyg_viglad.graphs\n"
+        "pyg_viglad.metrics, pyg_viglad.scoring, pyg_viglad.graphs\n"
         "heavy = {'timm', 'lightning', 'sklearn', 'matplotlib', 'torchvision'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"
     )

@@ -31,16 +31,19 @@ def test_bars_are_means_above_the_baseline_with_their_values_on_them():
 
 def test_whiskers_are_standard_deviations_over_the_seeds():
     axes = plot_ablation(RESULTS).axes[0]
-    row = RESULTS["PDN-AE"]
-    means = [(a + b) / 2 for a, b in zip(row["logical"], row["structural"], strict=True)]
-    for kind, seeds in {**row, "mean": means}.items():
-        center = 100 * sum(seeds) / 3
-        spread = (sum((100 * s - center) ** 2 for s in seeds) / 2) ** 0.5
-        lines = sorted(artists(axes, f"spread-{kind}"), key=lambda a: a.get_segments()[0][0, 0])
-        ends = lines[0].get_segments()[0][:, 1]
-        np.testing.assert_allclose(ends, [center - spread, center + spread])
-        dots = sorted(artists(axes, f"seeds-{kind}"), key=lambda a: a.get_offsets()[0, 0])[0]
-        np.testing.assert_allclose(dots.get_offsets()[:, 1], [100 * s for s in seeds])
+    rows = [
+        {**row, "mean": [(a + b) / 2 for a, b in zip(*row.values(), strict=True)]}
+        for row in RESULTS.values()
+    ]
+    for kind in ("logical", "structural", "mean"):
+        seeds = [[100 * value for value in row[kind]] for row in rows]
+        dots = one(axes, f"seeds-{kind}").get_offsets()
+        np.testing.assert_allclose(dots[:, 1], sum(seeds, []))
+        whiskers = one(axes, f"spread-{kind}").get_segments()
+        for values, segment in zip(seeds, whiskers, strict=True):
+            center = sum(values) / 3
+            spread = (sum((value - center) ** 2 for value in values) / 2) ** 0.5
+            np.testing.assert_allclose(segment[:, 1], [center - spread, center + spread])
 
 
 def test_the_axis_says_where_it_starts():

@@ -221,11 +221,10 @@ def test_dimming(images, graphs):
     np.testing.assert_allclose(dimmed[..., 0], dimmed[..., 2])  # gray
 
 
-def test_no_pyplot_and_no_matplotlib_on_import():
+def test_no_pyplot():
     code = """
 import sys
 import pyg_viglad.visualization as v
-assert 'matplotlib' not in sys.modules
 import torch
 v.plot_anomaly_maps(torch.rand(1, 3, 8, 8), {'a': torch.rand(1, 8, 8)})._repr_png_()
 assert 'matplotlib.pyplot' not in sys.modules
