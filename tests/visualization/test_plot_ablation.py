@@ -38,7 +38,7 @@ def test_whiskers_are_standard_deviations_over_the_seeds():
     for kind in ("logical", "structural", "mean"):
         seeds = [[100 * value for value in row[kind]] for row in rows]
         dots = one(axes, f"seeds-{kind}").get_offsets()
-        np.testing.assert_allclose(dots[:, 1], sum(seeds, []))
+        np.testing.assert_allclose(dots[:, 1], np.concatenate(seeds))
         whiskers = one(axes, f"spread-{kind}").get_segments()
         for values, segment in zip(seeds, whiskers, strict=True):
             center = sum(values) / 3
