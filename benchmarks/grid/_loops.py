@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 
-from pyg_viglad.training.step_sampler import StepSampler
+from pyg_viglad.training.data import StepSampler
 
 __all__ = ["in_order", "in_steps", "resize"]
 

@@ -10,7 +10,7 @@ from benchmarks.grid._anomalib_detector import AnomalibDetector, anomalib_module
 from benchmarks.grid._loops import in_order, in_steps
 from pyg_viglad.models.gpdn import GPDN
 from pyg_viglad.models.teacher import SHIPPED_TEACHER, load_teacher
-from pyg_viglad.training.photographs import Photographs
+from pyg_viglad.training import PenaltyImages
 
 __all__ = ["EfficientADDetector"]
 
@@ -104,8 +104,8 @@ class EfficientADDetector(AnomalibDetector):
         optimizer = torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
         drop = max(1, int(0.95 * self.iterations))
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [drop], gamma=0.1)
-        photographs = Photographs.for_penalty(
-            self.penalty, max(self.input_size), self.iterations, self.seed
+        photographs = PenaltyImages(
+            self.penalty, max(self.input_size), length=self.iterations, seed=self.seed
         )
         loss = torch.zeros(())
         steps = in_steps(train, 1, self.iterations, self.seed, self.device)

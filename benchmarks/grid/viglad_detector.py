@@ -50,7 +50,6 @@ class ViGLADDetector:
         num_workers: Processes that load images.
         checkpoint_every: Steps between checkpoints, from which an interrupted training goes on.
         cache_teacher: Compute the teacher's output once for every training image; by default on a CPU.
-        cache_mb: How many MB of it are held in memory.
         also_features: Further features whose Mahalanobis distance is judged.
         keep_model: Whether the trained model is written to the folder.
         **options: Arguments of :class:`~pyg_viglad.ViGLAD`: size, teacher, autoencoder, k, ...
@@ -75,7 +74,6 @@ class ViGLADDetector:
         num_workers: int = 0,
         checkpoint_every: int = 500,
         cache_teacher: bool | None = None,
-        cache_mb: float = 2048,
         also_features: list[str] | tuple[str, ...] = (),
         keep_model: bool = False,
         **options: Any,
@@ -95,7 +93,6 @@ class ViGLADDetector:
             "weight_decay": weight_decay,
             "num_workers": num_workers,
             "cache_teacher": cache_teacher,
-            "cache_mb": cache_mb,
         }
         self.trainer = {"precision": precision, "checkpoint_every": checkpoint_every}
         known = get_args(Feature)
@@ -116,20 +113,18 @@ class ViGLADDetector:
         """Train, from the last checkpoint in the folder where there is one, and fit the statistics."""
         from lightning import seed_everything
 
-        from pyg_viglad.commands._run import make_trainer
         from pyg_viglad.models import ViGLAD
-        from pyg_viglad.training.fit import fit
-        from pyg_viglad.training.photographs import Photographs
+        from pyg_viglad.training import PenaltyImages, fit, make_trainer
 
         seed_everything(self.seed, verbose=False)
         model = ViGLAD(image_size=self.image_size, **self.options)
-        photographs = Photographs.for_penalty(
-            self.penalty, max(self.image_size), self.iterations, self.seed
+        photographs = PenaltyImages(
+            self.penalty, max(self.image_size), length=self.iterations, seed=self.seed
         )
         kind, _, number = self.device.partition(":")
         trainer = make_trainer(
             folder,
-            steps=self.iterations,
+            max_steps=self.iterations,
             accelerator={"cuda": "gpu"}.get(kind, kind),
             devices=f"{number}," if number else "1",
             progress=False,

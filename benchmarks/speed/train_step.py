@@ -22,8 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.speed._comparison import hardware, markdown
 from benchmarks.speed._timing import interleaved, make_parser
 from pyg_viglad import ViGLAD
-from pyg_viglad.training import Photographs
-from pyg_viglad.training.viglad_training import ViGLADTraining
+from pyg_viglad.training import PenaltyImages, ViGLADModule
 
 BASELINE = "anomalib EfficientAd-S, float32"
 
@@ -56,14 +55,14 @@ def anomalib_step(image: Tensor, photograph: Tensor, device: str) -> Callable[[]
 def our_step(
     image: Tensor, photograph: Tensor, device: str, autoencoder: Any, half: bool, cached: bool
 ) -> Callable[[], None]:
-    """Give the step of :class:`ViGLADTraining`, with its optimiser."""
+    """Give the step of :class:`ViGLADModule`, with its optimiser."""
     model = ViGLAD("small", image.size(-1), autoencoder=autoencoder).to(device)
     model.fit_teacher_statistics(image)
     with torch.no_grad():
         known = model.teacher(model.normalize(image)) if cached else None
     if known is not None and half:
         known = known.bfloat16()
-    training = ViGLADTraining(model.train())
+    training = ViGLADModule(model.train())
     optimizer = training.make_optimizer()
 
     def step() -> None:
@@ -94,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(0)
     size = args.image_size
     image = torch.rand(1, 3, size, size, device=args.device)
-    photograph = Photographs(size=size)[0][None].to(args.device)
+    photograph = PenaltyImages(size=size)[0][None].to(args.device)
     steps = {}
     if size >= 256:
         steps[BASELINE] = anomalib_step(image, photograph, args.device)

@@ -1,14 +1,12 @@
-"""What all commands share: the run folder, the Lightning trainer."""
+"""What all commands share: the device, the run folder, its checkpoint."""
 
 import os
-import re
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from pyg_viglad.files import write_text
 
-__all__ = ["PathLike", "find_checkpoint", "make_trainer", "open_device", "open_run"]
+__all__ = ["PathLike", "find_checkpoint", "open_device", "open_run"]
 
 PathLike = str | os.PathLike[str]
 
@@ -80,59 +78,3 @@ def find_checkpoint(folder: Path, name: str, module: Any) -> str:
                 f"{shape}): was it made with other options?"
             )
     return str(path)
-
-
-def make_trainer(
-    folder: Path,
-    *,
-    steps: int,
-    precision: str,
-    accelerator: str,
-    devices: str,
-    checkpoint_every: int,
-    max_minutes: float | None = None,
-    progress: bool = True,
-) -> Any:
-    """Build a Lightning trainer that counts steps, keeps the last checkpoint and logs to CSV."""
-    import logging
-    import warnings
-
-    from lightning import Trainer
-    from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-    from lightning.pytorch.loggers import CSVLogger
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for notice in (
-        "does not have many workers",
-        "Checkpoint directory",
-        "Experiment logs directory",  # our own config.yaml is there already
-        "in eval mode at the start",  # the teacher: it is frozen
-        "smaller than the logging interval",
-        "your dataloader is not resumable",  # its sampler is
-        "LeafSpec",
-    ):
-        warnings.filterwarnings("ignore", message=f"(?s).*{re.escape(notice)}")
-    callbacks: list[Any] = [
-        ModelCheckpoint(
-            dirpath=folder / "checkpoints",
-            filename="last",
-            every_n_train_steps=checkpoint_every,
-            enable_version_counter=False,
-        )
-    ]
-    if progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=10))
-    return Trainer(
-        accelerator=accelerator,
-        devices=int(devices) if devices.isdigit() else devices,
-        precision=precision,  # type: ignore[arg-type]
-        max_steps=steps,
-        max_epochs=-1,
-        max_time=timedelta(minutes=max_minutes) if max_minutes else None,
-        callbacks=callbacks,
-        logger=CSVLogger(str(folder), name="", version=""),
-        log_every_n_steps=10,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )

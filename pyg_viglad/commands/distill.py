@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pyg_viglad.commands._run import find_checkpoint, make_trainer, open_run
+from pyg_viglad.commands._run import find_checkpoint, open_run
 
 __all__ = ["distill"]
 
@@ -72,10 +72,10 @@ def distill(
 
     from pyg_viglad.models._network import make_network
     from pyg_viglad.models.teacher import save_teacher
+    from pyg_viglad.scoring import ChannelNormalization
+    from pyg_viglad.training import DistillationModule, PenaltyImages, make_trainer
     from pyg_viglad.training.backbone_features import BackboneFeatures
-    from pyg_viglad.training.distillation import Distillation, target_statistics
-    from pyg_viglad.training.photographs import Photographs
-    from pyg_viglad.training.step_sampler import StepSampler
+    from pyg_viglad.training.data import StepSampler
 
     if image_size < 64 or image_size % 4:
         raise ValueError(
@@ -83,13 +83,14 @@ def distill(
         )
     seed_everything(seed, verbose=False)
     features = BackboneFeatures(backbone, backbone_weights, **(backbone_options or {}))
-    plain = Photographs(images, 2 * image_size, augment=False, grayscale=0.0)
+    plain = PenaltyImages(images, 2 * image_size, augment=False, grayscale=0.0, seed=None)
     folder = open_run(output, "distill", config)
     teacher = make_network(network, size, 384, padding=True)
     checkpoint = find_checkpoint(folder, "teacher", teacher) if resume else None
+    normalization = ChannelNormalization()
     statistics_file = folder / "target_statistics.pt"
     if resume and statistics_file.is_file():
-        mean, std = torch.load(statistics_file, weights_only=True)
+        normalization.load_state_dict(torch.load(statistics_file, weights_only=True))
     else:
         from tqdm import tqdm
 
@@ -97,9 +98,9 @@ def distill(
         subset = torch.utils.data.Subset(plain, range(number))
         loader = DataLoader(subset, batch_size, num_workers=num_workers)
         with tqdm(loader, desc="Target statistics") as bar:
-            mean, std = target_statistics(features, bar)
-        torch.save((mean, std), statistics_file)
-    photographs = Photographs(
+            normalization.fit(features(batch) for batch in bar)
+        torch.save(normalization.state_dict(), statistics_file)
+    photographs = PenaltyImages(
         images,
         2 * image_size,
         augment=min_scale < 1,
@@ -108,10 +109,10 @@ def distill(
         length=steps * batch_size,
         seed=seed,
     )
-    module = Distillation(teacher, features, mean, std, lr, weight_decay, decay)
+    module = DistillationModule(teacher, features, normalization, lr, weight_decay, decay)
     trainer = make_trainer(
         folder,
-        steps=steps,
+        max_steps=steps,
         precision=precision,
         accelerator=accelerator,
         devices=devices,

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pyg_viglad.commands._data import DatasetName, open_data
 from pyg_viglad.commands._report import format_table, write_report
-from pyg_viglad.commands._run import find_checkpoint, make_trainer, open_run
+from pyg_viglad.commands._run import find_checkpoint, open_run
 from pyg_viglad.files import write_json
 
 __all__ = ["train"]
@@ -44,7 +44,6 @@ def train(
     checkpoint_every: int = 500,
     resume: bool = False,
     cache_teacher: bool | None = None,
-    cache_mb: float = 2048,
 ) -> dict[str, Any]:
     """Train ViGLAD on normal images, fit its statistics, and judge the test images.
 
@@ -85,7 +84,6 @@ def train(
         checkpoint_every: Steps between checkpoints.
         resume: Go on from the last checkpoint in the output folder.
         cache_teacher: Compute the teacher's output once for every training image; by default on a CPU.
-        cache_mb: How many MB of it are held in memory; the rest goes to a file that is gone afterwards.
 
     Returns:
         The metrics that metrics.json holds.
@@ -96,8 +94,7 @@ def train(
     from lightning import seed_everything
 
     from pyg_viglad.models import ViGLAD
-    from pyg_viglad.training.fit import fit
-    from pyg_viglad.training.photographs import Photographs
+    from pyg_viglad.training import PenaltyImages, fit, make_trainer
 
     if iterations < 1 or batch_size < 1:
         raise ValueError(
@@ -122,12 +119,12 @@ def train(
         threshold_quantile=threshold_quantile,
     )
     splits = open_data(data, model.image_size, data_options, dataset)
-    photographs = Photographs.for_penalty(penalty, max(model.image_size), iterations, seed)
+    photographs = PenaltyImages(penalty, max(model.image_size), length=iterations, seed=seed)
     folder = open_run(output, "train", config)
     checkpoint = find_checkpoint(folder, "model", model) if resume else None
     trainer = make_trainer(
         folder,
-        steps=iterations,
+        max_steps=iterations,
         precision=precision,
         accelerator=accelerator,
         devices=devices,
@@ -148,7 +145,6 @@ def train(
         seed=seed,
         checkpoint=checkpoint,
         cache_teacher=cache_teacher,
-        cache_mb=cache_mb,
         cache_folder=folder,
     )
     minutes = (time.perf_counter() - start) / 60

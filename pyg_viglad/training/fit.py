@@ -1,100 +1,208 @@
-"""From a model and its images to a trained model with its statistics."""
+"""The fit of ViGLAD: from a model and normal images to a trained model with its statistics."""
 
 import os
-from typing import Any
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch
 
-from pyg_viglad.models._fit_statistics import teacher_features
 from pyg_viglad.models.viglad import ViGLAD
-from pyg_viglad.training.photographs import Photographs
-from pyg_viglad.training.step_sampler import StepSampler
-from pyg_viglad.training.teacher_cache import Numbered, open_cache
-from pyg_viglad.training.viglad_training import ViGLADTraining
+from pyg_viglad.training.data import StepSampler, TeacherCache
+from pyg_viglad.transforms import to_batch
 
-__all__ = ["fit"]
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+__all__ = ["fit", "make_trainer"]
 
 
 def fit(
     model: ViGLAD,
     train: Dataset[Any],
     validation: Dataset[Any],
-    trainer: Any,
+    trainer: "Trainer",
     *,
     batch_size: int = 1,
-    penalty: Photographs | None = None,
+    penalty: Dataset[Tensor] | None = None,
     lr: float = 1e-4,
     weight_decay: float = 1e-5,
     num_workers: int = 0,
     seed: int = 0,
-    checkpoint: str | None = None,
+    checkpoint: str | Path | None = None,
     cache_teacher: bool | None = None,
-    cache_mb: float = 2048,
     cache_folder: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Train a model with a Lightning trainer and fit its statistics, on normal images alone.
+    """Trains a model with a Lightning trainer and fits its statistics, on normal images alone.
 
-    What a step sees and draws depends on ``seed`` and its number alone, so that training that was
-    killed and goes on from a checkpoint ends with the weights of one that ran through.
+    What a step sees and draws depends on ``seed`` and the step's number alone: a training that was
+    interrupted and goes on from a checkpoint ends with identical weights.
 
     Args:
         model: The model; its teacher statistics are fitted first where they are missing.
-        train: Normal images as a PyG data set with ``img``.
-        validation: Normal images held out of training.
-        trainer: A ``lightning.Trainer`` with ``max_steps``.
-        batch_size: Training images a step (the paper: 1).
-        penalty: Photographs for the second term of Eq. 15, one a step; with a seed of their own, they
-            too are the same after a stop.
-        lr: Learning rate of Adam.
+        train: Normal images, a data set of ``Data`` with ``img``.
+        validation: Normal images held out of training, likewise.
+        trainer: A trainer with ``max_steps``, see :func:`make_trainer`.
+        batch_size: Training images per step (the paper: 1).
+        penalty: Natural images for the penalty term of Eq. 15, one per step, see
+            :class:`PenaltyImages`; without them the term is left out.
+        lr: Learning rate of Adam (the paper: 1e-4), divided by 10 after 95 % of the steps.
         weight_decay: Weight decay of Adam.
         num_workers: Processes that load images.
-        seed: Seed of order and augmentation.
-        checkpoint: A checkpoint of the same training to go on from.
-        cache_teacher: Compute the teacher's output once for every training image instead of in every step.
-            It is kept in the type in which a step would have it (float32 in full precision), so that the
-            losses are the same to rounding. By default on a CPU, if the data set has no ``transform``:
-            images must be the same in every round, which is checked. With ``losses="practice"`` it serves
-            the first term alone, whose image is not jittered.
-        cache_mb: How many MB of it are held in memory; the rest is in a file that is gone afterwards.
-        cache_folder: Where that file is made; by default where the system has its temporary files.
+        seed: Seed of the order of images and of what is drawn in the steps.
+        checkpoint: A checkpoint of the same training to resume from.
+        cache_teacher: Whether the teacher's features of every training image are computed once and read
+            from a memory-mapped file in each step. Images must then be the same in every round, which is
+            checked. By default on a CPU if the data set has no ``transform``.
+        cache_folder: Folder of that file, which is gone afterwards; by default the system's temporary
+            folder.
 
     Raises:
-        ValueError: If ``cache_teacher`` is asked for and images change, or the disk has no room for it.
+        ValueError: If ``batch_size`` or the trainer's steps are below 1, a loss is not finite, or with
+            ``cache_teacher=True`` an image changes or the disk has too little space.
+
+    Example:
+        >>> from pyg_viglad.datasets import DigitAnatomy
+        >>> from pyg_viglad.training import PenaltyImages, fit, make_trainer
+        >>> train, validation = (
+        ...     DigitAnatomy(split, image_size=96, num_train=4, num_val=2) for split in ("train", "val")
+        ... )
+        >>> model = ViGLAD("small", image_size=96)
+        >>> trainer = make_trainer("runs/digits", max_steps=1000)  # doctest: +SKIP
+        >>> fit(model, train, validation, trainer, penalty=PenaltyImages(size=96))  # doctest: +SKIP
+        >>> model.save_pretrained("runs/digits/model")  # doctest: +SKIP
     """
-    cache = open_cache(model, train, cache_teacher, trainer, cache_mb, cache_folder)
-    try:
-        pairs = teacher_features(model, train)
-        features = (found for _, found in pairs) if cache is None else cache.keep(pairs)
-        if not model.teacher_normalization.fitted:
-            model.teacher_normalization.fit(features)
-        elif cache is not None:
-            for _ in features:
-                pass
+    from pyg_viglad.training.modules import ViGLADModule
 
-        def sampler(size: int, items: int, shuffle: bool) -> StepSampler:
-            return StepSampler(
-                size, items, trainer.max_steps, seed, lambda: trainer.global_step, shuffle
-            )
+    if batch_size < 1:
+        raise ValueError(f"Expected 'batch_size' to be at least 1 (got {batch_size})")
+    samples: Any = train  # a PyG data set has a length, torch's type does not say so
 
-        loaders = {
-            "images": DataLoader(
-                train if cache is None else Numbered(train),
-                batch_size,
-                sampler=sampler(len(train), batch_size, shuffle=True),  # type: ignore[arg-type]
-                num_workers=num_workers,
-                collate_fn=Batch.from_data_list,
-            )
-        }
-        if penalty is not None:
-            loaders["penalty"] = DataLoader(
-                penalty, 1, sampler=sampler(len(penalty), 1, shuffle=False), num_workers=num_workers
-            )
-        model.train()
-        module = ViGLADTraining(model, lr, weight_decay, seed=seed, cache=cache)
-        trainer.fit(module, loaders, ckpt_path=checkpoint)
-    finally:
-        if cache is not None:
-            cache.close()
+    def loader(images: Any, items: int, shuffle: bool, **options: Any) -> DataLoader[Any]:
+        steps = trainer.max_steps
+        sampler = StepSampler(len(images), items, steps, seed, lambda: trainer.global_step, shuffle)
+        return DataLoader(images, items, sampler=sampler, num_workers=num_workers, **options)
+
+    loaders = {"images": loader(train, batch_size, True, collate_fn=Batch.from_data_list)}
+    if penalty is not None:
+        loaders["penalty"] = loader(penalty, 1, False)
+    if not model.teacher_normalization.fitted:
+        model.fit_teacher_statistics(train)
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    cache = None
+    if cache_teacher or (cache_teacher is None and on_cpu and not _has_transform(train)):
+        try:
+            cache = _cache_teacher(model, samples, str(trainer.precision), cache_folder)
+            cache.strict = cache_teacher is True
+        except (OSError, ValueError) as error:
+            if cache_teacher:
+                raise
+            warnings.warn(f"The teacher's features are not cached: {error}", stacklevel=2)
+    model.train()
+    module = ViGLADModule(model, lr, weight_decay, seed=seed, cache=cache)
+    trainer.fit(module, loaders, ckpt_path=checkpoint)
     model.eval()
     model.fit_statistics(train, validation)
+
+
+@torch.no_grad()
+def _cache_teacher(
+    model: ViGLAD, train: Any, precision: str, folder: str | os.PathLike[str] | None
+) -> TeacherCache:
+    """Fills a cache, in the type in which a training step would compute the features."""
+    kinds = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
+    dtype = kinds.get(precision.split("-")[0], torch.float32)
+    height, width = model.image_size
+    shape = (model.teacher.out_channels, (height - 32) // 4, (width - 32) // 4)
+    cache = TeacherCache(len(train), shape, dtype, folder)
+    device = next(model.parameters()).device
+    for batch in DataLoader(train, 8, collate_fn=Batch.from_data_list):
+        images = to_batch(batch, model.image_size).to(device)
+        cache.add(batch.img, model.teacher(model.normalize(images)))
+    return cache
+
+
+def _has_transform(dataset: Any) -> bool:
+    """Whether a data set, or one that it is a subset of, has a transform."""
+    while dataset is not None:
+        if getattr(dataset, "transform", None) is not None:
+            return True
+        dataset = getattr(dataset, "dataset", None)
+    return False
+
+
+def make_trainer(
+    folder: str | os.PathLike[str],
+    max_steps: int = 100_000,
+    *,
+    max_minutes: float | None = None,
+    precision: str = "32-true",
+    accelerator: str = "auto",
+    devices: str = "auto",
+    checkpoint_every: int = 500,
+    progress: bool = True,
+) -> "Trainer":
+    """Builds a Lightning trainer that counts steps, keeps the last checkpoint and logs to CSV.
+
+    Args:
+        folder: Folder of ``checkpoints/last.ckpt`` and ``metrics.csv``.
+        max_steps: Optimiser steps (the paper: 100,000).
+        max_minutes: Stop after so many minutes at the latest.
+        precision: Lightning's precision, such as ``32-true`` or ``bf16-mixed``.
+        accelerator: Lightning's accelerator, such as ``cpu`` or ``gpu``.
+        devices: Lightning's devices: a number or ``auto``.
+        checkpoint_every: Steps between checkpoints.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: If ``max_steps`` is below 1.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     make_trainer(folder, max_steps=100, accelerator="cpu").max_steps
+        100
+    """
+    import logging
+    from datetime import timedelta
+
+    from lightning import Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+    from lightning.pytorch.loggers import CSVLogger
+
+    if max_steps < 1:
+        raise ValueError(f"Expected 'max_steps' to be at least 1 (got {max_steps})")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for notice in (
+        "does not have many workers",
+        "Checkpoint directory",
+        "Experiment logs directory",  # it holds config.yaml already
+        "in eval mode at the start",  # the frozen teacher
+        "smaller than the logging interval",
+        "your dataloader is not resumable",  # its sampler is
+        "LeafSpec",
+    ):
+        warnings.filterwarnings("ignore", message=f"(?s).*{notice}")
+    checkpoints = ModelCheckpoint(
+        dirpath=os.path.join(folder, "checkpoints"),
+        filename="last",
+        every_n_train_steps=checkpoint_every,
+        enable_version_counter=False,
+    )
+    return Trainer(
+        accelerator=accelerator,
+        devices=int(devices) if devices.isdigit() else devices,
+        precision=precision,  # type: ignore[arg-type]
+        max_steps=max_steps,
+        max_epochs=-1,
+        max_time=timedelta(minutes=max_minutes) if max_minutes else None,
+        callbacks=[checkpoints, *([TQDMProgressBar(refresh_rate=10)] if progress else [])],
+        logger=CSVLogger(str(folder), name="", version=""),
+        log_every_n_steps=10,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )

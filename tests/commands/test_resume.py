@@ -39,7 +39,7 @@ def wait_for(path, process, seconds=240):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("more", [[], ["--losses", "printed", "--cache_mb", "1"]])
+@pytest.mark.parametrize("more", [[], ["--losses", "printed"]])
 def test_killed_and_resumed_is_the_same(tmp_path, more):
     """Killed for good (no chance to clean up), in the second of three rounds through the images."""
     whole = train(tmp_path / "whole", 8, *more)

@@ -1,61 +1,139 @@
+"""The fit of ViGLAD, with and without cached teacher features."""
+
+from types import SimpleNamespace
+
 import pytest
 import torch
-from lightning import Trainer
-from torch_geometric.data import Data
+from torch import nn
 
 from pyg_viglad import ViGLAD
-from pyg_viglad.training import Photographs
-from pyg_viglad.training.fit import fit
-from pyg_viglad.training.viglad_training import ViGLADTraining
+from pyg_viglad.training import PenaltyImages, ViGLADModule, fit, make_trainer
+from tests.training.helpers import Images, trainer
 
 
-class Images(list):
-    """A data set of normal images."""
+class Jittered(Images):
+    """Images that are others each time."""
 
-    def __init__(self, number):
-        generator = torch.Generator().manual_seed(number)
-        images = torch.rand(number, 1, 3, 96, 96, generator=generator)
-        super().__init__(Data(img=image, num_nodes=0) for image in images)
+    def __getitem__(self, number):
+        data = super().__getitem__(number)
+        return data.__class__(img=torch.rand_like(data.img), num_nodes=0)
 
 
-def trainer(folder, steps, precision="32-true"):
-    return Trainer(
-        max_steps=steps,
-        accelerator="cpu",
-        precision=precision,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
+class Transformed(Images):
+    transform = nn.Identity()
+
+
+@pytest.fixture
+def caches(monkeypatch):
+    """Collects the cache of every fit."""
+    found = []
+    start = ViGLADModule.__init__
+
+    def spy(self, *args, cache=None, **options):
+        found.append(cache)
+        start(self, *args, cache=cache, **options)
+
+    monkeypatch.setattr(ViGLADModule, "__init__", spy)
+    return found
+
+
+def train(monkeypatch, tmp_path, steps=2, losses="printed", precision="32-true", **options):
+    """Trains; returns the losses of every step, how often the teacher ran in them, and the weights."""
+    torch.manual_seed(0)
+    model = ViGLAD("small", 96, losses=losses)
+    parts, calls = [], []
+    loss = model.loss
+
+    def spy(*args):
+        hook = model.teacher.register_forward_hook(lambda *_: calls.append(1))
+        found = loss(*args)
+        hook.remove()
+        parts.append([float(value) for value in found.values()])
+        return found
+
+    monkeypatch.setattr(model, "loss", spy)
+    images = options.pop("images", Images(3))
+    penalty = PenaltyImages(size=96)
+    run = trainer(tmp_path, steps, precision)
+    fit(model, images, Images(2), run, penalty=penalty, cache_folder=tmp_path, **options)
+    return torch.tensor(parts), len(calls), model.state_dict()
 
 
 def test_fit_trains_and_calibrates(tmp_path):
     torch.manual_seed(0)
     model = ViGLAD("small", 96)
     before = model.student.conv1.weight.clone()
-    photographs = Photographs(size=96, length=4)
-    fit(model, Images(4), Images(2), trainer(tmp_path, 2), batch_size=2, penalty=photographs)
+    run = make_trainer(tmp_path, 2, accelerator="cpu", checkpoint_every=1, progress=False)
+    fit(model, Images(4), Images(2), run, batch_size=2, penalty=PenaltyImages(size=96))
     assert not torch.equal(before, model.student.conv1.weight)
-    assert model.scorer.fitted
+    assert model(Images(2)[0].img).score.isfinite().all()
     assert not model.training
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
 
 
-def test_learning_rate_drops_once(tmp_path):
-    module = ViGLADTraining(ViGLAD("small", 96, autoencoder="conv"), lr=1e-3, drop_at=0.5)
-    module.model.fit_teacher_statistics([item.img for item in Images(2)])
-    batches = [{"images": item} for item in Images(4)]
-    run = trainer(tmp_path, 4)
-    run.fit(module, torch.utils.data.DataLoader(batches, None))
-    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
-    assert run.optimizers[0].param_groups[0]["weight_decay"] == 1e-5
+@pytest.mark.parametrize(("losses", "calls"), [("printed", (2, 0)), ("practice", (4, 2))])
+def test_cached_features_change_nothing(monkeypatch, tmp_path, losses, calls):
+    options = {"losses": losses, "batch_size": 2}
+    plain, ran, weights = train(monkeypatch, tmp_path, cache_teacher=False, **options)
+    assert ran == calls[0]
+    assert torch.isfinite(plain).all()
+    cached, ran, ours = train(monkeypatch, tmp_path, **options)
+    assert ran == calls[1]
+    assert torch.allclose(cached, plain, rtol=1e-5, atol=1e-5)
+    for name in ("student.conv4.weight", "autoencoder.projection.weight"):
+        assert torch.allclose(ours[name], weights[name], atol=1e-5)
+    assert not list(tmp_path.iterdir()), "the file is gone"
 
 
-def test_a_loss_that_is_not_finite_is_named():
-    module = ViGLADTraining(ViGLAD("small", 96, autoencoder="conv", losses="printed"))
-    module.model.fit_teacher_statistics(Images(2)[0].img)
-    with torch.no_grad():
-        module.model.student.conv1.weight.fill_(float("nan"))
-    with pytest.raises(ValueError, match="Expected a finite loss"):
-        module.training_step({"images": Images(2)[0]})
+def test_half_precision_is_cached_in_half_precision(monkeypatch, tmp_path, caches):
+    plain, _, _ = train(monkeypatch, tmp_path, precision="bf16-mixed", cache_teacher=False)
+    cached, ran, _ = train(monkeypatch, tmp_path, precision="bf16-mixed")
+    assert ran == 0
+    assert caches[1].find(Images(3)[0].img).dtype == torch.bfloat16
+    assert torch.allclose(cached[0], plain[0], rtol=1e-2)
+    # Later steps build on rounded ones, and their smallest part, the penalty, on all of that.
+    assert torch.allclose(cached.sum(1), plain.sum(1), rtol=2e-2)
+
+
+def test_changed_images_are_noticed(monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match="Expected the same training images in every round"):
+        train(monkeypatch, tmp_path, images=Jittered(3), cache_teacher=True)
+    with pytest.warns(UserWarning, match="computed again"):
+        _, ran, _ = train(monkeypatch, tmp_path, images=Jittered(3))
+    assert ran == 2
+
+
+@pytest.mark.parametrize(
+    ("images", "wanted", "cached"),
+    [
+        (Images(2), None, True),
+        (Images(2), False, False),
+        (Transformed(2), None, False),
+        (torch.utils.data.Subset(Transformed(2), [0, 1]), None, False),
+        (Transformed(2), True, True),
+    ],
+)
+def test_when_features_are_cached(tmp_path, caches, images, wanted, cached):
+    model = ViGLAD("small", 96, autoencoder="conv")
+    fit(model, images, Images(2), trainer(tmp_path, 1), cache_teacher=wanted)
+    assert [cache is not None for cache in caches] == [cached]
+
+
+def test_a_full_disk(monkeypatch, tmp_path, caches):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    arguments = ViGLAD("small", 96, autoencoder="conv"), Images(2), Images(2), trainer(tmp_path, 1)
+    with pytest.raises(ValueError, match="MB of disk"):
+        fit(*arguments, cache_teacher=True)
+    with pytest.warns(UserWarning, match="not cached"):
+        fit(*arguments)
+    assert caches == [None]
+
+
+def test_errors(tmp_path):
+    model, images, run = ViGLAD("small", 96, autoencoder="conv"), Images(2), trainer(tmp_path, 1)
+    with pytest.raises(ValueError, match="'batch_size' to be at least 1"):
+        fit(model, images, images, run, batch_size=0)
+    with pytest.raises(ValueError, match="'max_steps' to be at least 1"):
+        make_trainer(tmp_path, 0)
+    with pytest.raises(ValueError, match="'max_steps' to be at least 1"):
+        fit(model, images, images, trainer(tmp_path, -1))

@@ -1,0 +1,160 @@
+"""Lightning modules: training of ViGLAD's student and autoencoder, distillation of its teacher."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from torch import Tensor
+
+from pyg_viglad.models.pdn import PDN
+from pyg_viglad.models.viglad import ViGLAD
+from pyg_viglad.scoring import ChannelNormalization
+from pyg_viglad.training.backbone_features import BackboneFeatures
+from pyg_viglad.training.data import TeacherCache, step_seed
+from pyg_viglad.transforms.to_image import ImageNetNormalization
+
+__all__ = ["DistillationModule", "ViGLADModule"]
+
+
+class ViGLADModule(LightningModule):
+    """Trains ViGLAD's student and autoencoder: the sum of the losses of Eq. 15-17, minimised by Adam.
+
+    A batch is a dictionary of ``images``, a PyG batch with ``img``, and optionally ``penalty``, natural
+    images ``[n, 3, H, W]``. :func:`pyg_viglad.training.fit` does all around it.
+
+    Args:
+        model: The model, its teacher statistics fitted.
+        lr: Learning rate (the paper: 1e-4).
+        weight_decay: Weight decay of Adam (EfficientAD: 1e-5).
+        drop_at: Share of all steps after which the learning rate is divided by 10 (EfficientAD: 0.95).
+        seed: Seed of what is drawn in a step (colour jitter, dropout), together with the step's number.
+        cache: The teacher's features of the training images.
+
+    Raises:
+        ValueError: In a step whose loss is not finite.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> model = ViGLAD("small", image_size=96, autoencoder="conv")
+        >>> images = torch.rand(2, 3, 96, 96)
+        >>> model.fit_teacher_statistics(images)
+        >>> float(ViGLADModule(model).training_step({"images": Data(img=images)})) > 0
+        True
+    """
+
+    def __init__(
+        self,
+        model: ViGLAD,
+        lr: float = 1e-4,
+        weight_decay: float = 1e-5,
+        drop_at: float = 0.95,
+        seed: int = 0,
+        cache: TeacherCache | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.drop_at = drop_at
+        self.seed = seed
+        self.cache = cache
+
+    def training_step(self, batch: dict[str, Any]) -> Tensor:
+        """Computes the loss of a batch."""
+        torch.manual_seed(step_seed(self.seed, self.global_step))
+        images = batch["images"]
+        teacher = None if self.cache is None else self.cache.find(images.img)
+        parts = self.model.loss(images, batch.get("penalty"), teacher)
+        loss = torch.stack(list(parts.values())).sum()
+        if not torch.isfinite(loss):
+            shown = {name: round(float(part), 4) for name, part in parts.items()}
+            raise ValueError(f"Expected a finite loss (got {shown} at step {self.global_step})")
+        self.log_dict({name: part.detach() for name, part in parts.items()}, batch_size=1)
+        self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
+        return loss
+
+    def make_optimizer(self) -> torch.optim.Adam:
+        """Builds Adam over student and autoencoder."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        # Fused: one pass over the weights instead of ten, the same steps to rounding.
+        return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True)
+
+    def configure_optimizers(self) -> Any:
+        """Returns Adam and the one drop of the learning rate near the end."""
+        optimizer = self.make_optimizer()
+        drop = max(1, int(self.drop_at * int(self.trainer.estimated_stepping_batches)))
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [drop], gamma=0.1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class DistillationModule(LightningModule):
+    r"""Distils a teacher, a padded PDN or GPDN, from the features of an ImageNet backbone.
+
+    With the backbone's features :math:`\Psi` of the image at twice the teacher's size, normalised per
+    channel, the loss is :math:`\frac{1}{CWH} \sum_c \|\Psi(I)_c - T(I)_c\|_F^2` (EfficientAD, Section 3.1
+    and Algorithm 3). The learning rate is constant except for a linear decay at the end.
+
+    Args:
+        teacher: The network to train, with ``padding=True``.
+        features: The frozen backbone.
+        normalization: Mean and standard deviation of the backbone's features, fitted.
+        lr: Learning rate of Adam.
+        weight_decay: Weight decay of Adam.
+        decay: Share of the steps, at the end, over which the learning rate falls to 0.
+
+    Shapes:
+        - **batch:** images ``[B, 3, 2H, 2W]`` with values in [0, 1], twice the size of the teacher's.
+
+    Example:
+        >>> features = BackboneFeatures("wide_resnet101_2.tv_in1k")  # doctest: +SKIP
+        >>> normalization = ChannelNormalization()
+        >>> normalization.fit(features(images) for images in loader)  # doctest: +SKIP
+        >>> teacher = PDN("small", padding=True)
+        >>> module = DistillationModule(teacher, features, normalization)  # doctest: +SKIP
+        >>> make_trainer("runs/teacher", 60_000).fit(module, loader)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        teacher: PDN,
+        features: BackboneFeatures,
+        normalization: ChannelNormalization,
+        lr: float = 1e-4,
+        weight_decay: float = 1e-5,
+        decay: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.features = features.to(memory_format=torch.channels_last)
+        self.normalization = normalization
+        self.normalize = ImageNetNormalization()
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.decay = decay
+        self.smooth_loss: float | None = None  # over about 100 steps
+
+    def training_step(self, images: Tensor) -> Tensor:
+        """Computes the loss of a batch: the backbone sees the full size, the teacher half of it."""
+        target = self.normalization(self.features(images))
+        small = F.interpolate(images, scale_factor=0.5, mode="area")
+        loss = F.mse_loss(self.teacher(self.normalize(small)).float(), target.float())
+        value = float(loss.detach())
+        before = value if self.smooth_loss is None else self.smooth_loss
+        self.smooth_loss = 0.99 * before + 0.01 * value
+        self.log_dict({"loss": value, "smooth_loss": self.smooth_loss}, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Returns Adam over the teacher's weights and the decay of the learning rate."""
+        optimizer = torch.optim.Adam(
+            self.teacher.parameters(), lr=self.lr, weight_decay=self.weight_decay
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        falling = max(1, round(self.decay * steps))
+
+        def factor(step: int) -> float:
+            return min(1.0, max(0.0, (steps - step) / falling)) if self.decay else 1.0
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
