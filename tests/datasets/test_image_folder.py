@@ -1,21 +1,13 @@
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch_geometric.loader import DataLoader
 
 from pyg_viglad.datasets import ImageFolder
-
-
-def write(path, number=1, seed=0, size=(30, 40)):
-    path.mkdir(parents=True, exist_ok=True)
-    for place in range(number):
-        pixels = np.random.default_rng([seed, place]).integers(0, 255, (*size, 3), np.uint8)
-        Image.fromarray(pixels).save(path / f"{place:03d}.png")
+from tests.datasets.trees.images import mask, write_images, write_mask
 
 
 def test_flat_folder(tmp_path):
-    write(tmp_path, 20)
+    write_images(tmp_path, 20)
     train, val, test = (ImageFolder(tmp_path, s, (24, 32)) for s in ("train", "val", "test"))
     assert (len(train), len(val), len(test)) == (18, 2, 0)
     assert set(train.names).isdisjoint(val.names)
@@ -25,17 +17,13 @@ def test_flat_folder(tmp_path):
 
 
 def test_layout_of_mvtec_loco(tmp_path):
-    write(tmp_path / "train" / "good", 6)
-    write(tmp_path / "validation" / "good", 2, seed=1)
-    write(tmp_path / "test" / "good", 3, seed=2)
-    write(tmp_path / "test" / "logical_anomalies", 2, seed=3)
-    write(tmp_path / "test" / "structural_anomalies", 1, seed=4)
+    write_images(tmp_path / "train" / "good", 6)
+    write_images(tmp_path / "validation" / "good", 2)
+    write_images(tmp_path / "test" / "good", 3)
+    write_images(tmp_path / "test" / "logical_anomalies", 2)
+    write_images(tmp_path / "test" / "structural_anomalies", 1)
     for folder in ("logical_anomalies/000", "logical_anomalies/001", "structural_anomalies/000"):
-        mask = tmp_path / "ground_truth" / folder
-        mask.mkdir(parents=True)
-        pixels = np.zeros((30, 40), np.uint8)
-        pixels[:15, :20] = 200
-        Image.fromarray(pixels).save(mask / "000.png")
+        write_mask(tmp_path / "ground_truth" / folder / "000.png", mask(200, 0, 10, 0, 17))
     splits = [ImageFolder(tmp_path, split, 60) for split in ("train", "val", "test")]
     assert [len(split) for split in splits] == [6, 2, 6]
     test = splits[2]
@@ -49,9 +37,9 @@ def test_layout_of_mvtec_loco(tmp_path):
 
 
 def test_layout_of_mvtec_ad_holds_out_training_images(tmp_path):
-    write(tmp_path / "train" / "good", 10)
-    write(tmp_path / "test" / "broken", 2, seed=1)
-    write(tmp_path / "test" / "good", 2, seed=2)
+    write_images(tmp_path / "train" / "good", 10)
+    write_images(tmp_path / "test" / "broken", 2)
+    write_images(tmp_path / "test" / "good", 2)
     train, val, test = (ImageFolder(tmp_path, split) for split in ("train", "val", "test"))
     assert (len(train), len(val)) == (9, 1)
     assert all(name.startswith("train/") for name in train.names + val.names)

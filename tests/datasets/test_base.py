@@ -1,11 +1,9 @@
-"""What all data sets of image files share."""
-
 import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
 
-from pyg_viglad.datasets import ImageFolder
+from pyg_viglad.datasets import ImageFolder, list_images
 from tests.datasets.trees.images import mask, write_images, write_mask
 
 
@@ -88,3 +86,18 @@ def test_repr(tmp_path):
     write_images(tmp_path, 10)
     text = repr(ImageFolder(tmp_path, "val", 32))
     assert text == f"ImageFolder(1, root='{tmp_path}', split='val', image_size=(32, 32))"
+
+
+def test_list_images(tmp_path):
+    (first,) = write_images(tmp_path / "b", 1)
+    (second,) = write_images(tmp_path, 1, ".JPG")
+    for hidden in (tmp_path / ".cache" / "0.png", tmp_path / "b" / "._0.png", tmp_path / "b.txt"):
+        hidden.parent.mkdir(exist_ok=True)
+        hidden.touch()
+    assert list_images(tmp_path) == [second, first]
+    assert list_images(tmp_path, recursive=False) == [second]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"images in '.*empty'"):
+        list_images(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        list_images(tmp_path / "nowhere")
