@@ -16,7 +16,7 @@ def test_python_blocks(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) == 4
     torch.manual_seed(0)
-    model = ViGLAD("small", 128, nodes={"channels": 10})
+    model = ViGLAD("small", 128, node_scorer={"channels": 10})
     model.fit_statistics(
         DigitAnatomy("train", image_size=128)[:6].images, torch.rand(2, 3, 128, 128)
     )

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from benchmarks.grid._loops import in_order
 from benchmarks.grid.detector import Scores
+from pyg_viglad.models.viglad import Feature
 from pyg_viglad.scoring import Mahalanobis, Standardization
-from pyg_viglad.scoring.scorer import Feature
 
 if TYPE_CHECKING:
     from pyg_viglad.models import Prediction, ViGLAD
@@ -169,14 +169,13 @@ class ViGLADDetector:
             del images["A+A_n"]  # it is A
         for part, maps in (("local", prediction.local_map), ("global", prediction.global_map)):
             images[f"A_r:{part}"] = maps.amax((1, 2))
-        scorer = model.scorer
         for feature, vectors in self._vectors(model, dataset).items():
             gaussian, scale = self._others[feature]
             distance = gaussian(vectors)
             images[f"A_f:{feature}"] = distance
             images[f"A:{feature}"] = (
-                scorer.reconstruction_scale(prediction.reconstruction_score) + scale(distance)
-                if scorer.fusion == "standardized"
+                model.reconstruction_scale(prediction.reconstruction_score) + scale(distance)
+                if model.fusion == "standardized"
                 else prediction.reconstruction_score + distance
             )
         return Scores(images, prediction.anomaly_map)
@@ -197,7 +196,7 @@ class ViGLADDetector:
         """Fit a Gaussian of the training images and a scale of the validation images for each."""
         held_out = self._vectors(model, validation)
         for feature, vectors in self._vectors(model, train).items():
-            gaussian, scale = Mahalanobis(), Standardization()
+            gaussian, scale = Mahalanobis(vectors.size(1)), Standardization()
             gaussian.fit(vectors)
             scale.fit(gaussian(held_out[feature]))
             self._others[feature] = (gaussian, scale)

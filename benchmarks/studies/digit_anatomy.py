@@ -4,7 +4,7 @@ Every combination of autoencoder, losses and seed is trained alike and judged on
 A run whose metrics.json is there is not repeated: an interrupted benchmark goes on where it was.
 
     python -m benchmarks.studies.digit_anatomy --data mnist.npz --autoencoders vig conv --iterations 3000
-    python -m benchmarks.studies.digit_anatomy --losses printed practice --seeds 0 1 2
+    python -m benchmarks.studies.digit_anatomy --losses paper efficientad --seeds 0 1 2
 """
 
 import argparse
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--data", default="digits", help="digits, or an .npz file of MNIST")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/digit_anatomy"))
     parser.add_argument("--autoencoders", nargs="+", default=["vig"], choices=["vig", "conv"])
-    parser.add_argument("--losses", nargs="+", default=["printed"], choices=["printed", "practice"])
+    parser.add_argument("--losses", nargs="+", default=["paper"], choices=["paper", "efficientad"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--iterations", type=int, default=500)
     parser.add_argument("--image-size", type=int, default=128)
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, autoencoder: str, losses: str, seed: int) -
             image_size=options.image_size,
             autoencoder=autoencoder,  # type: ignore[arg-type]
             losses=losses,  # type: ignore[arg-type]
-            nodes=True,
+            node_scorer="gaussian",
             iterations=options.iterations,
             batch_size=options.batch_size,
             lr=options.lr,

@@ -78,7 +78,9 @@ def mean_of(train: DigitAnatomy) -> MeanAutoEncoder:
     """Average the teacher's normalised features over the training images."""
     model = ViGLAD("small", train.image_size).eval()
     model.fit_teacher_statistics(train.images)
-    sums = [model.teach(model.normalize(batch)).sum(0) for batch in train.images.split(8)]
+    sums = [
+        model.teacher_features(model.normalize(batch)).sum(0) for batch in train.images.split(8)
+    ]
     return MeanAutoEncoder(torch.stack(sums).sum(0, keepdim=True) / len(train))
 
 

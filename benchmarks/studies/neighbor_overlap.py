@@ -92,9 +92,7 @@ def main(args: Sequence[str] | None = None) -> None:
 def draw_anew(model: ViGLAD, options: argparse.Namespace) -> ViGLAD:
     """Give the same architecture with weights as they are drawn, its statistics fitted."""
     torch.manual_seed(options.seed)
-    own = {"teacher_size", "teacher_network", "teacher_options", "channels"}  # of the teacher
-    config = {k: v for k, v in model.config.items() if k not in own}
-    fresh = ViGLAD(teacher=model.teacher, **{**config, "image_size": model.image_size})
+    fresh = ViGLAD(**{**model.config, "teacher": model.teacher})
     side = model.image_size[0]
     train, validation = (
         DigitAnatomy(

@@ -58,7 +58,7 @@ def describe(images: dict[str, Tensor], size: int) -> dict[str, list[Tensor]]:
     model = ViGLAD("small", size).eval()
     model.fit_teacher_statistics(images["train"])
     return {
-        name: [model.teach(model.normalize(batch)) for batch in split.split(_BATCH)]
+        name: [model.teacher_features(model.normalize(batch)) for batch in split.split(_BATCH)]
         for name, split in images.items()
     }
 

@@ -87,7 +87,7 @@ def write_report(
     }
     metrics = {
         "image_auroc": table,
-        "threshold": float(model.scorer.threshold.value),
+        "threshold": float(model.threshold),
         "above_threshold": flagged,
         "images": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         **(extra or {}),
@@ -142,7 +142,7 @@ def write_pictures(folder: Path, model: ViGLAD, dataset: Any, prediction: Predic
     masks = torch.cat([item.mask for item in items]) if "mask" in items[0] else None
     titles = [item.defect or item.kind for item in items]
     draw(folder, model, images, prediction, chosen, titles, masks)
-    kinds, threshold = list(dataset.kinds), float(model.scorer.threshold.value)
+    kinds, threshold = list(dataset.kinds), float(model.threshold)
     histogram = plot_score_histogram(prediction.score, kinds, threshold=threshold)
     histogram.savefig(folder / "scores.png", dpi=110)
     if len(set(kinds)) > 1 and "good" in kinds:

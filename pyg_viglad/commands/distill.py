@@ -87,7 +87,7 @@ def distill(
     folder = open_run(output, "distill", config)
     teacher = make_network(network, size, 384, padding=True)
     checkpoint = find_checkpoint(folder, "teacher", teacher) if resume else None
-    normalization = ChannelNormalization()
+    normalization = ChannelNormalization(384)
     statistics_file = folder / "target_statistics.pt"
     if resume and statistics_file.is_file():
         normalization.load_state_dict(torch.load(statistics_file, weights_only=True))

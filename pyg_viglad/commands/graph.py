@@ -69,11 +69,11 @@ def graph(
     graphs = {name: batch.cpu() for name, batch in record_graphs(detector, picture).items()}
     chosen = _choose(graphs, block)
     metrics: dict[str, Any] = {}
-    if detector.scorer.fitted:
+    if detector.fitted:
         prediction = detector.predict(picture)
         metrics = {
             "score": float(prediction.score),
-            "threshold": float(detector.scorer.threshold.value),
+            "threshold": float(detector.threshold),
             "is_anomalous": bool(prediction.is_anomalous),
         }
         if xy is None:

@@ -19,15 +19,15 @@ def train(
     image_size: int | tuple[int, int] = 256,
     teacher: str = "mobilenetv1",
     autoencoder: Literal["vig", "conv"] = "vig",
-    network: Literal["pdn", "gpdn"] = "pdn",
+    student: Literal["pdn", "gpdn"] = "pdn",
     variant: Literal["ti", "s", "m", "b"] = "ti",
     k: int = 12,
     operator: str = "max_relative",
     dynamic: bool = True,
-    losses: Literal["printed", "practice"] = "printed",
+    losses: Literal["paper", "efficientad"] = "paper",
     feature: Literal["student_second", "student_first", "teacher"] = "student_second",
     fusion: Literal["standardized", "sum"] = "standardized",
-    nodes: bool | Literal["gaussian", "neighbors"] = False,
+    node_scorer: Literal["gaussian", "neighbors"] | None = None,
     quantiles: tuple[float, float] = (0.9, 0.995),
     threshold_quantile: float = 0.99,
     iterations: int = 100_000,
@@ -58,15 +58,15 @@ def train(
         image_size: Side in pixels, or [height, width].
         teacher: mobilenetv1 (ships with the package) or a teacher file.
         autoencoder: The graph one or EfficientAD's convolutional one.
-        network: What the student is: the paper's PDN, or GPDN, with a vision graph block (Figure 4).
+        student: What the student is: the paper's PDN, or GPDN, with a vision graph block (Figure 4).
         variant: Widths of the graph autoencoder.
         k: Number of neighbours of its graphs.
         operator: Its graph operator: max_relative, edge, sage, gin or gatv2.
         dynamic: Rebuild the graph in every block.
-        losses: As printed, or by EfficientAD's practice.
+        losses: The paper's, or EfficientAD's.
         feature: What the Mahalanobis distance judges.
         fusion: How A_r and A_f are added.
-        nodes: Score every node by itself (beyond the paper): by a Gaussian (also true), or by its nearest
+        node_scorer: Score every node by itself (beyond the paper): by a Gaussian, or by its nearest
             neighbours in the training images.
         quantiles: Quantiles of the validation maps that become 0 and 0.1.
         threshold_quantile: Quantile of the validation scores that becomes the threshold.
@@ -106,7 +106,7 @@ def train(
         image_size,
         teacher,
         autoencoder,
-        network=network,
+        student=student,
         variant=variant,
         k=k,
         operator=operator,
@@ -114,7 +114,7 @@ def train(
         losses=losses,
         feature=feature,
         fusion=fusion,
-        nodes=nodes,
+        node_scorer=node_scorer,
         quantiles=quantiles,
         threshold_quantile=threshold_quantile,
     )

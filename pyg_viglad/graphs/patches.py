@@ -18,7 +18,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.data import Data
 
-from pyg_viglad.scoring.anomaly_map import peak
+from pyg_viglad.scoring import peak
 
 __all__ = [
     "SCORES",

@@ -63,7 +63,7 @@ def record_graphs(
     if isinstance(model, ViGLAD):
         pictures = [to_image(image) for image in images]
         seen = torch.cat([to_batch(picture[None], model.image_size) for picture in pictures])
-        if model.scorer.fitted:
+        if model.fitted:
             prediction = model.predict(seen)
             found = {name: getattr(prediction, source) for name, source in SCORES.items()}
             maps = {name: values for name, values in found.items() if values is not None}

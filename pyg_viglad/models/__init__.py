@@ -4,21 +4,22 @@ from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
 from pyg_viglad.models.gpdn import GPDN
 from pyg_viglad.models.graph_constructor import GraphConstructor, grid_graphs
 from pyg_viglad.models.pdn import PDN
-from pyg_viglad.models.prediction import Prediction
 from pyg_viglad.models.teacher import SHIPPED_TEACHER, load_teacher, save_teacher
 from pyg_viglad.models.vig_autoencoder import ViGAutoEncoder
-from pyg_viglad.models.viglad import ViGLAD
+from pyg_viglad.models.viglad import Features, Prediction, ViGLAD, hard_mean
 
 __all__ = [
     "GPDN",
     "PDN",
     "SHIPPED_TEACHER",
     "ConvAutoEncoder",
+    "Features",
     "GraphConstructor",
     "Prediction",
     "ViGAutoEncoder",
     "ViGLAD",
     "grid_graphs",
+    "hard_mean",
     "load_teacher",
     "save_teacher",
 ]

@@ -1,82 +1,200 @@
 """ViGLAD: teacher, student and vision graph autoencoder, from images to scores."""
 
+import json
 import os
-from typing import Any, Literal
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import Tensor, nn
-from torch_geometric.data import Batch
+from torch.utils.data import DataLoader, Dataset
+from torch_geometric.data import Batch, Data
 
-from pyg_viglad.models._fit_statistics import ImageSource, fit_statistics, fit_teacher_statistics
-from pyg_viglad.models._loss import training_loss
+from pyg_viglad.files import atomic_path, write_json, write_text
 from pyg_viglad.models._network import Network, describe_network, make_network
-from pyg_viglad.models._predict import Precision, predict, predict_features
-from pyg_viglad.models._pretrained import load_pretrained, save_pretrained
 from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
 from pyg_viglad.models.pdn import PDN, PDNSize
-from pyg_viglad.models.prediction import Prediction
 from pyg_viglad.models.teacher import SHIPPED_TEACHER, load_teacher
 from pyg_viglad.models.vig_autoencoder import Variant, ViGAutoEncoder
 from pyg_viglad.nn import Operator
+from pyg_viglad.nn._norm import keep_statistics
 from pyg_viglad.scoring import (
     ChannelNormalization,
-    Features,
+    Mahalanobis,
+    MapCalibration,
     NodeScorerName,
-    Scorer,
+    Standardization,
+    anomaly_map,
     make_node_scorer,
+    peak,
+    place_map,
 )
-from pyg_viglad.scoring.scorer import Feature, Fusion
-from pyg_viglad.transforms import ImageNetNormalization, to_batch
+from pyg_viglad.transforms import ImageNetNormalization, check_image_size, to_batch, to_image
 
-__all__ = ["ViGLAD"]
+__all__ = [
+    "Feature",
+    "Features",
+    "Fusion",
+    "ImageSource",
+    "Losses",
+    "Precision",
+    "Prediction",
+    "ViGLAD",
+    "hard_mean",
+]
+
+Feature = Literal["student_second", "student_first", "teacher"]
+Fusion = Literal["standardized", "sum"]
+Losses = Literal["paper", "efficientad"]
+Precision = Literal["float32", "bfloat16", "float16"]
+ImageSource = Tensor | Dataset[Any] | Iterable[Any]
+
+_BATCH_SIZE = 8  # images per batch while statistics are fitted
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_MODEL_CARD = """---
+{{ card_data }}
+---
+
+A ViGLAD anomaly detector, saved with its calibration by pyg_viglad.
+
+```python
+from pyg_viglad import ViGLAD
+
+model = ViGLAD.from_pretrained("...")  # this folder or repository
+prediction = model.predict("image.png")
+```
+"""
 
 
-class ViGLAD(nn.Module):
+class Features(NamedTuple):
+    """Feature maps of B images, each ``[B, C, h, w]``; the teacher's are normalised per channel."""
+
+    teacher: Tensor
+    student_first: Tensor
+    student_second: Tensor
+    autoencoder: Tensor
+
+
+class Prediction(NamedTuple):
+    """Scores of B images, and maps at the image's resolution.
+
+    Attributes:
+        score: ``[B]``, the final score: ``paper_score``, plus the standardised node score if the model has
+            a node scorer.
+        is_anomalous: ``[B]`` bool, whether ``score`` exceeds the model's threshold.
+        anomaly_map: ``[B, H, W]``, mean of the calibrated local and global maps.
+        local_map: ``[B, H, W]``, teacher against the first half of the student, calibrated: 0 and 0.1 at
+            the validation maps' quantiles 0.9 and 0.995.
+        global_map: ``[B, H, W]``, graph autoencoder against the second half of the student, likewise.
+        reconstruction_score: ``[B]``, A_r, the maximum of the merged map at the networks' resolution.
+        feature_score: ``[B]``, A_f, the Mahalanobis distance of Eq. 18.
+        paper_score: ``[B]``, A, the paper's score: A_r and A_f fused.
+        node_map: ``[B, H, W]``, A_n of every node (beyond the paper), or None.
+        node_score: ``[B]``, the maximum of A_n over the nodes, or None.
+    """
+
+    score: Tensor
+    is_anomalous: Tensor
+    anomaly_map: Tensor
+    local_map: Tensor
+    global_map: Tensor
+    reconstruction_score: Tensor
+    feature_score: Tensor
+    paper_score: Tensor
+    node_map: Tensor | None
+    node_score: Tensor | None
+
+    @property
+    def position(self) -> Tensor:
+        """Centre (x, y) of the most anomalous pixel, ``[B, 2]``, by the node map if there is one."""
+        maps = self.anomaly_map if self.node_map is None else self.node_map
+        pixel = peak(maps)
+        width = maps.size(2)
+        return torch.stack([pixel % width + 0.5, pixel // width + 0.5], dim=1)
+
+    @staticmethod
+    def cat(predictions: "list[Prediction]") -> "Prediction":
+        """Concatenates the predictions of several batches."""
+        if not predictions:
+            raise ValueError("Expected at least one prediction (got none)")
+        columns = zip(*predictions, strict=True)
+        return Prediction(*(None if c[0] is None else torch.cat(c) for c in columns))  # type: ignore[arg-type]
+
+
+class _Scores(NamedTuple):
+    """Maps ``[B, h, w]`` and scores ``[B]`` before they are fused."""
+
+    local_map: Tensor
+    global_map: Tensor
+    merged_map: Tensor
+    reconstruction: Tensor
+    feature: Tensor
+    node_map: Tensor | None
+    node: Tensor | None
+
+
+class ViGLAD(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="pyg_viglad",
+    tags=["anomaly-detection"],
+    model_card_template=_MODEL_CARD,
+):
     r"""Vision graph networks for logical anomaly detection (Zoghlami et al., IEEE Access 2024).
 
     A frozen teacher :math:`T` and a student :math:`S` describe every 33 x 33 patch; the vision graph
-    autoencoder :math:`A_g` describes the same places from the whole image. Trained on normal images
+    autoencoder :math:`A_g` describes the same positions from the whole image. Trained on normal images
     with :math:`L = L_{ST} + L_{A_gT} + L_{SA_g}` (Eq. 15-17), they disagree on anomalous ones: T and S
-    where a patch is odd (local map), A_g and S where patches do not belong together (global map). The
+    where a patch is unusual (local map), A_g and S where patches do not belong together (global map). The
     score is :math:`A = A_r + A_f`, the maximum of the merged maps and a Mahalanobis distance (Eq. 18).
 
+    ``save_pretrained(folder)`` writes ``model.safetensors`` and ``config.json`` with weights, teacher,
+    calibration and threshold; ``push_to_hub(name)`` uploads them (:class:`huggingface_hub.ModelHubMixin`).
+
     Args:
-        size: Layers of the student, ``"small"`` or ``"medium"`` (the paper's).
-        image_size: Side or ``(height, width)`` in pixels, divisible by 4 and at least 96; other images
-            are resized. The graph branch sees the image 32 pixels smaller, so that all maps agree.
-        teacher: ``"mobilenetv1"`` (small, ships with the package), a file (see
+        size: Layers of the student, ``"small"`` or ``"medium"`` (the paper's; default).
+        image_size: Side or ``(height, width)`` in pixels, divisible by 4 and at least 96 (default: 256);
+            other images are resized. The graph branch sees the image 32 pixels smaller, so that all maps
+            have one size.
+        teacher: ``"mobilenetv1"`` (small, ships with the package; default), a file (see
             :func:`~pyg_viglad.models.load_teacher`), a :class:`~pyg_viglad.PDN` or a
             :class:`~pyg_viglad.models.GPDN`.
-        autoencoder: ``"vig"``, ``"conv"`` (EfficientAD's) or a module from images ``[B, 3, H, W]`` to
-            features of the teacher's width.
-        network: What the student is: ``"pdn"`` or, with a vision graph block (Figure 4), ``"gpdn"``. The
-            teacher is what it is.
-        variant: Widths of the graph autoencoder, ``"ti"``, ``"s"``, ``"m"`` or ``"b"``.
-        k: Number of neighbours of its graphs.
-        operator: Its graph operator: a name or a factory ``(in_channels, out_channels) ->
-            MessagePassing``.
-        dynamic: Whether its graphs are rebuilt in every block.
-        losses: ``"printed"``: plain means, one image for all branches; ``"practice"`` (EfficientAD):
-            hard-feature mining and a colour-jittered image for Eq. 16-17.
-        hard_quantile: Quantile of the mining.
-        feature: Whose spatial mean the Mahalanobis distance judges: ``"student_second"``,
-            ``"student_first"`` or ``"teacher"``.
-        fusion: ``"standardized"`` or ``"sum"``, see :class:`~pyg_viglad.scoring.Scorer`.
-        nodes: Score every node by itself (ours, beyond the paper): True or ``"gaussian"`` (a Gaussian
-            for every node), ``"neighbors"`` (its nearest neighbours in the training images), or
-            arguments of either with its name as ``type``; see
-            :func:`~pyg_viglad.scoring.make_node_scorer`.
-        quantiles: Quantiles of the validation maps that become 0 and 0.1.
-        threshold_quantile: Quantile of the validation scores above which an image is anomalous.
+        autoencoder: ``"vig"`` (default), ``"conv"`` (EfficientAD's) or a module from images ``[B, 3, H - 32,
+            W - 32]`` to features of the teacher's width.
+        student: ``"pdn"`` (default) or, with a vision graph block (Figure 4), ``"gpdn"``.
+        variant: Widths of the graph autoencoder, ``"ti"`` (default), ``"s"``, ``"m"`` or ``"b"``.
+        k: Number of neighbours in its graphs (default: 12).
+        operator: Its graph operator: a name or a factory ``(in_channels, out_channels) -> MessagePassing``
+            (default: ``"max_relative"``).
+        operator_kwargs: Further arguments of an operator given by name.
+        dynamic: Whether its graphs are rebuilt in every block (default: True).
+        losses: ``"paper"``: plain means, one image for all branches (default); ``"efficientad"``:
+            hard-feature mining in Eq. 15 and a colour-jittered image for Eq. 16-17.
+        hard_quantile: Quantile of the mining, in [0, 1) (default: 0.999).
+        feature: Features whose spatial mean enters the Mahalanobis distance: ``"student_second"``
+            (default), ``"student_first"`` or ``"teacher"`` (Table 5).
+        fusion: ``"standardized"`` standardises A_r and A_f over the validation images before adding them
+            (PUAD; default); ``"sum"`` adds them as printed.
+        node_scorer: Scorer of single nodes, beyond the paper: None (default), ``"gaussian"``,
+            ``"neighbors"`` or a dictionary, see :func:`~pyg_viglad.scoring.make_node_scorer`.
+        quantiles: Quantiles of the validation maps that become 0 and 0.1 (default: 0.9 and 0.995).
+        threshold_quantile: Quantile of the validation scores above which an image is anomalous
+            (default: 0.99).
 
     Shapes:
-        - **input:** images ``[B, 3, H, W]`` with values in [0, 1], or a ``Batch`` with ``img``.
+        - **input:** images ``[B, 3, H, W]`` in [0, 1], or a ``Batch`` with ``img``.
         - **output:** a :class:`~pyg_viglad.models.Prediction`.
 
+    Attributes:
+        fitted: Whether the model has scores, that is whether :meth:`fit_statistics` was called.
+        threshold: Score above which an image is anomalous, a buffer ``[]``; NaN before fitting.
+
     Raises:
-        ValueError: If an argument is out of range, or scores are asked for before
-            :meth:`fit_statistics`.
+        ValueError: If an argument is out of range.
         FileNotFoundError: If the teacher's file does not exist.
 
     Example:
@@ -88,6 +206,8 @@ class ViGLAD(nn.Module):
         torch.Size([2, 96, 96])
     """
 
+    threshold: Tensor
+
     def __init__(
         self,
         size: PDNSize = "medium",
@@ -95,16 +215,17 @@ class ViGLAD(nn.Module):
         teacher: str | os.PathLike[str] | PDN = SHIPPED_TEACHER,
         autoencoder: Literal["vig", "conv"] | nn.Module = "vig",
         *,
-        network: Network = "pdn",
+        student: Network = "pdn",
         variant: Variant = "ti",
         k: int = 12,
         operator: Operator = "max_relative",
+        operator_kwargs: dict[str, Any] | None = None,
         dynamic: bool = True,
-        losses: Literal["printed", "practice"] = "printed",
+        losses: Losses = "paper",
         hard_quantile: float = 0.999,
         feature: Feature = "student_second",
         fusion: Fusion = "standardized",
-        nodes: bool | NodeScorerName | dict[str, Any] = False,
+        node_scorer: NodeScorerName | dict[str, Any] | None = None,
         quantiles: tuple[float, float] = (0.9, 0.995),
         threshold_quantile: float = 0.99,
     ) -> None:
@@ -114,38 +235,31 @@ class ViGLAD(nn.Module):
             raise ValueError(
                 f"Expected 'image_size' of at least 96, divisible by 4 (got {height} x {width})"
             )
-        if losses not in ("printed", "practice"):
-            raise ValueError(f"Expected 'losses' to be 'printed' or 'practice' (got {losses!r})")
-        self.config: dict[str, Any] = {
-            "size": size,
-            "network": network,
-            "image_size": [height, width],
-            "autoencoder": autoencoder if isinstance(autoencoder, str) else None,
-            "variant": variant,
-            "k": k,
-            "operator": operator if isinstance(operator, str) else None,
-            "dynamic": dynamic,
-            "losses": losses,
-            "hard_quantile": hard_quantile,
-            "feature": feature,
-            "fusion": fusion,
-            "nodes": nodes,
-            "quantiles": list(quantiles),
-            "threshold_quantile": threshold_quantile,
-        }
+        for name, value, known in (
+            ("losses", losses, get_args(Losses)),
+            ("feature", feature, get_args(Feature)),
+            ("fusion", fusion, get_args(Fusion)),
+        ):
+            if value not in known:
+                raise ValueError(f"Expected {name!r} among {', '.join(known)} (got {value!r})")
+        if not 0 <= hard_quantile < 1:
+            raise ValueError(f"Expected 'hard_quantile' in [0, 1) (got {hard_quantile})")
+        if not 0 <= threshold_quantile <= 1:
+            raise ValueError(f"Expected 'threshold_quantile' in [0, 1] (got {threshold_quantile})")
         self.image_size = (height, width)
         self.losses = losses
-        self.hard_quantile = hard_quantile if losses == "practice" else 0.0
+        self.hard_quantile = hard_quantile
+        self.feature = feature
+        self.fusion = fusion
+        self.threshold_quantile = threshold_quantile
+
         self.normalize = ImageNetNormalization()
         self.teacher = teacher if isinstance(teacher, PDN) else load_teacher(teacher)
         self.teacher.eval().requires_grad_(False)
-        self.config["teacher_size"] = self.teacher.size
-        kind, options = describe_network(self.teacher)
-        self.config.update(teacher_network=kind, teacher_options=options)
-        channels = self.config["channels"] = self.teacher.out_channels
-        self.teacher_normalization = ChannelNormalization()
-        self.student = make_network(network, size, 2 * channels)
-        self.halves = {
+        channels = self.teacher.out_channels
+        self.teacher_normalization = ChannelNormalization(channels)
+        self.student = make_network(student, size, 2 * channels)
+        self._halves = {
             "student_first": slice(channels),
             "student_second": slice(channels, 2 * channels),
         }
@@ -161,36 +275,68 @@ class ViGLAD(nn.Module):
             raise ValueError(
                 f"Expected 'autoencoder' to be 'vig', 'conv' or a module (got {autoencoder!r})"
             )
-        node_scorer = make_node_scorer(nodes)
-        self.scorer = Scorer(feature, fusion, quantiles, threshold_quantile, node_scorer)
+
+        self.local_calibration = MapCalibration(*quantiles)
+        self.global_calibration = MapCalibration(*quantiles)
+        self.gaussian = Mahalanobis(channels)
+        self.reconstruction_scale = Standardization()
+        self.feature_scale = Standardization()
+        self.node_scorer = make_node_scorer(node_scorer)
+        self.node_scale = None if self.node_scorer is None else Standardization()
+        self.register_buffer("threshold", torch.tensor(torch.nan))
+
+        # What config.json holds: the arguments, collected by the mixin; None where they are custom modules.
+        arguments: Any = self._hub_mixin_config
+        kind, options = describe_network(self.teacher)
+        self.config: dict[str, Any] = {
+            **arguments,
+            "image_size": [height, width],
+            "teacher": {
+                "name": kind,
+                "size": self.teacher.size,
+                "out_channels": channels,
+                **options,
+            },
+            "autoencoder": autoencoder if isinstance(autoencoder, str) else None,
+            "operator": operator if isinstance(operator, str) else None,
+        }
+        self._hub_mixin_config = self.config
+
+    @property
+    def fitted(self) -> bool:
+        """Whether :meth:`fit_statistics` was called."""
+        return not bool(self.threshold.isnan())
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return self.threshold.device
 
     def train(self, mode: bool = True) -> "ViGLAD":
-        """Set the training mode of student and autoencoder; the teacher stays in evaluation."""
+        """Sets the training mode of student and autoencoder; the teacher stays in evaluation mode."""
         super().train(mode)
         self.teacher.eval()
         return self
 
-    def teach(self, images: Tensor) -> Tensor:
-        """Give the teacher's normalised features of ImageNet-normalised images, without gradient."""
+    def teacher_features(self, images: Tensor) -> Tensor:
+        """Computes the teacher's features of ImageNet-normalised images, normalised, without gradient."""
         with torch.no_grad():
             return self.teacher_normalization(self.teacher(images))  # type: ignore[no-any-return]
 
-    def imitate(self, images: Tensor, half: str) -> Tensor:
-        """Give one half of the student's output, ``"student_first"`` or ``"student_second"``, alone."""
-        return self.student(images, self.halves[half])  # type: ignore[no-any-return]
+    def student_features(self, images: Tensor, half: str) -> Tensor:
+        """Computes one half of the student's output, ``"student_first"`` or ``"student_second"``."""
+        return self.student(images, self._halves[half])  # type: ignore[no-any-return]
 
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """Run the autoencoder; the graph one sees the image resized to 32 pixels less."""
+    def autoencoder_features(self, images: Tensor) -> Tensor:
+        """Computes the autoencoder's features; all but the convolutional one see :meth:`graph_images`."""
         if not isinstance(self.autoencoder, ConvAutoEncoder):
             images = self.graph_images(images)
         return self.autoencoder(images)  # type: ignore[no-any-return]
 
     def graph_images(self, images: Tensor) -> Tensor:
-        """Resize images ``[B, 3, H, W]`` to what the graph branch sees, ``[B, 3, H - 32, W - 32]``."""
-        size = (self.image_size[0] - 32, self.image_size[1] - 32)
-        return F.interpolate(
-            images, size=size, mode="bilinear", align_corners=False, antialias=True
-        )
+        """Resizes images ``[B, 3, H, W]`` for the graph branch, to ``[B, 3, H - 32, W - 32]``."""
+        height, width = self.image_size
+        return to_batch(images, (height - 32, width - 32), normalized=True)
 
     def loss(
         self,
@@ -198,37 +344,164 @@ class ViGLAD(nn.Module):
         penalty_images: Tensor | None = None,
         teacher: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Give the named parts of the training loss, to be added (Eq. 15-17).
+        r"""Computes the named parts of the training loss, to be added (Eq. 15-17).
+
+        .. math::
+            L_{ST} &= \frac{1}{CWH} \Big[ \sum_c \|T(I)_c - S(I)_c\|_F^2 + \sum_c \|S(I_r)_c\|_F^2 \Big] \\
+            L_{A_gT} &= \frac{1}{CWH} \sum_c \|T(I)_c - A_g(\mathcal{G})_c\|_F^2 \\
+            L_{SA_g} &= \frac{1}{CWH} \sum_c \|A_g(\mathcal{G})_c - S'(I)_c\|_F^2
 
         Args:
-            images: Normal images ``[B, 3, H, W]`` in [0, 1].
-            penalty_images: Natural photographs of the same size, any number; without them the second
-                term of Eq. 15 is left out.
-            teacher: The teacher's output for ``images`` ``[B, C, h, w]``, before its normalisation, where
-                it is known already; the colour-jittered images of ``losses="practice"`` are always
-                shown to the teacher.
+            images: Normal images :math:`I`, ``[B, 3, H, W]`` in [0, 1].
+            penalty_images: Natural images :math:`I_r` ``[n, 3, H, W]``; without them the second term of
+                Eq. 15 is left out.
+            teacher: The teacher's output for ``images`` ``[B, C, h, w]``, before its normalisation, if it
+                is known already (see :meth:`teacher_outputs`). The colour-jittered images of
+                ``losses="efficientad"`` always pass the teacher.
 
         Returns:
             ``student_teacher``, ``penalty``, ``autoencoder_teacher`` and ``student_autoencoder``.
         """
-        return training_loss(self, images, penalty_images, teacher)
+        images = to_batch(images, self.image_size)
+        normal = self.normalize(images)
+        features = (
+            self.teacher_features(normal)
+            if teacher is None
+            else self.teacher_normalization(teacher)
+        )
+        parts: dict[str, Tensor] = {}
+        if self.losses == "paper":
+            first, second = self.student(normal).chunk(2, dim=1)
+            parts["student_teacher"] = F.mse_loss(first, features)  # Eq. 15, first term
+        else:
+            first = self.student_features(normal, "student_first")
+            parts["student_teacher"] = hard_mean((features - first).square(), self.hard_quantile)
+        if penalty_images is not None:
+            other = self.normalize(to_batch(penalty_images, self.image_size))
+            with keep_statistics(self.student):  # scores are of images like the normal ones
+                first = self.student_features(other, "student_first")
+            parts["penalty"] = first.square().mean()  # Eq. 15, second term
+        if self.losses == "efficientad":
+            normal = self.normalize(_jitter_color(images))
+            features = self.teacher_features(normal)
+            second = self.student_features(normal, "student_second")
+        reconstruction = self.autoencoder_features(normal)
+        parts["autoencoder_teacher"] = F.mse_loss(reconstruction, features)  # Eq. 16
+        parts["student_autoencoder"] = F.mse_loss(
+            second, reconstruction
+        )  # Eq. 17, neither detached
+        return parts
 
     def features(self, images: Tensor | Batch) -> Features:
-        """Give the feature maps of teacher, both student halves and autoencoder, ``[B, C, h, w]``."""
+        """Computes the feature maps of teacher, both student halves and autoencoder, ``[B, C, h, w]``."""
         normal = self.normalize(to_batch(images, self.image_size))
         first, second = self.student(normal).chunk(2, dim=1)
-        return Features(self.teach(normal), first, second, self.reconstruct(normal))
+        return Features(
+            self.teacher_features(normal), first, second, self.autoencoder_features(normal)
+        )
 
     def forward(self, images: Tensor | Batch) -> Prediction:
-        """Score images and map their anomalies."""
-        if not self.scorer.fitted:
+        """Computes scores and anomaly maps.
+
+        Raises:
+            ValueError: If the statistics are not fitted, or images are not ``[B, 3, H, W]`` in [0, 1].
+        """
+        if not self.fitted:
             raise ValueError("Expected fit_statistics() before scores (got a model without them)")
-        return predict_features(self, self.features(images))
+        features = self.features(images)
+        with torch.autocast(self.device.type, enabled=False):  # scores are float32
+            scores = self._score(features)
+            paper, total = self._fuse(scores)
+            node_map = None
+            if scores.node_map is not None and self.node_scorer is not None:
+                first = 16.5 + 4 * (self.node_scorer.window - 1) / 2  # centre of the first window
+                step = 4.0 * self.node_scorer.stride
+                node_map = place_map(scores.node_map, self.image_size, first, step)
+            return Prediction(
+                score=total,
+                is_anomalous=total > self.threshold,
+                anomaly_map=place_map(scores.merged_map, self.image_size),
+                local_map=place_map(scores.local_map, self.image_size),
+                global_map=place_map(scores.global_map, self.image_size),
+                reconstruction_score=scores.reconstruction,
+                feature_score=scores.feature,
+                paper_score=paper,
+                node_map=node_map,
+                node_score=scores.node,
+            )
+
+    def _score(self, features: Features) -> _Scores:
+        """The maps and the scores A_r, A_f (Eq. 18) and A_n."""
+        local = self.local_calibration(anomaly_map(features.teacher, features.student_first))
+        global_ = self.global_calibration(
+            anomaly_map(features.autoencoder, features.student_second)
+        )
+        merged = (local + global_) / 2
+        feature = self.gaussian(_spatial_mean(getattr(features, self.feature)))
+        node_map = None if self.node_scorer is None else self.node_scorer(features.teacher)
+        node = None if node_map is None else node_map.amax((1, 2))
+        return _Scores(local, global_, merged, merged.amax((1, 2)), feature, node_map, node)
+
+    def _fuse(self, scores: _Scores) -> tuple[Tensor, Tensor]:
+        """The paper's score A = A_r + A_f, and with A_n the final one."""
+        if self.fusion == "sum":
+            paper = scores.reconstruction + scores.feature
+        else:
+            paper = self.reconstruction_scale(scores.reconstruction)
+            paper = paper + self.feature_scale(scores.feature)
+        if scores.node is None or self.node_scale is None:
+            return paper, paper
+        return paper, paper + self.node_scale(scores.node)
+
+    @torch.no_grad()
+    def predict(
+        self, images: Any, batch_size: int = 8, precision: Precision = "float32"
+    ) -> Prediction:
+        """Computes scores and maps of images in any form, in evaluation mode and without gradients.
+
+        Args:
+            images: An image as :func:`~pyg_viglad.transforms.to_image` takes it (a path, a PIL image, an
+                array, a tensor), or a list of them, or a tensor ``[B, 3, H, W]``.
+            batch_size: Images that pass the networks at once (default: 8).
+            precision: Precision of the networks: ``"float32"`` (default), or ``"bfloat16"`` or
+                ``"float16"`` by autocast, where the hardware is faster in it. Scores then differ by about
+                a hundredth of their spread among normal images.
+
+        Raises:
+            FileNotFoundError: If an image file does not exist.
+            ValueError: If an image cannot be read or is too small, or the precision is unknown.
+        """
+        if precision not in get_args(Precision):
+            known = ", ".join(get_args(Precision))
+            raise ValueError(f"Expected 'precision' among {known} (got {precision!r})")
+        several = isinstance(images, list | tuple) or (
+            isinstance(images, Tensor) and images.dim() == 4
+        )
+        resized = []
+        for given in list(images) if several else [images]:
+            image = to_image(given)
+            name = os.fspath(given) if isinstance(given, str | os.PathLike) else ""
+            check_image_size(image.size(1), image.size(2), name)
+            resized.append(to_batch(image[None], self.image_size))
+        if not resized:
+            raise ValueError("Expected at least one image (got none)")
+        training = self.training
+        self.eval()
+        half = precision != "float32"
+        dtype = getattr(torch, precision) if half else torch.bfloat16
+        with torch.autocast(self.device.type, dtype, enabled=half):
+            batches = torch.cat(resized).split(batch_size)
+            parts = [self(batch.to(self.device)) for batch in batches]
+        self.train(training)
+        return Prediction.cat(parts)
 
     def graphs(self, images: Tensor | Batch, blocks: bool = False) -> dict[str, Batch]:
-        """Give the graph autoencoder's graphs of the images (Fig. 5), in evaluation mode.
+        """Returns the graph autoencoder's graphs of the images (Fig. 5), in evaluation mode.
 
-        See :meth:`pyg_viglad.ViGAutoEncoder.graphs`; positions are in pixels of the resized image.
+        See :meth:`pyg_viglad.ViGAutoEncoder.graphs`; positions are in pixels of :meth:`graph_images`.
+
+        Raises:
+            ValueError: If the autoencoder is not a :class:`~pyg_viglad.ViGAutoEncoder`.
         """
         if not isinstance(self.autoencoder, ViGAutoEncoder):
             raise ValueError(
@@ -237,52 +510,227 @@ class ViGLAD(nn.Module):
         normal = self.normalize(to_batch(images, self.image_size))
         return self.autoencoder.graphs(self.graph_images(normal), blocks)
 
+    @torch.no_grad()
+    def teacher_outputs(self, images: ImageSource) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterates over batches of images, as they come, and the teacher's output before normalisation.
+
+        Args:
+            images: See :meth:`fit_statistics`.
+        """
+        for batch in _batches(images, self.device):
+            yield batch, self.teacher(self.normalize(to_batch(batch, self.image_size)))
+
     def fit_teacher_statistics(self, train: ImageSource) -> None:
-        """Fit the teacher's channel statistics on the training images; needed before :meth:`loss`."""
-        fit_teacher_statistics(self, train)
+        """Fits the teacher's channel statistics on the training images; needed before :meth:`loss`."""
+        self.teacher_normalization.fit(features for _, features in self.teacher_outputs(train))
 
+    @torch.no_grad()
     def fit_statistics(self, train: ImageSource, validation: ImageSource) -> None:
-        """Fit all statistics behind the scores, after training, on normal images alone.
+        """Fits all statistics that scores need, after training, on normal images only.
+
+        Gaussians are fitted on the training images; quantiles, scales and threshold on the validation
+        images. The teacher's channel statistics are fitted first if they are missing.
 
         Args:
-            train: The training images: a tensor ``[n, 3, H, W]``, a data set or a loader.
+            train: The training images: a tensor ``[n, 3, H, W]``, a dataset of tensors or of ``Data`` with
+                ``img``, or an iterable of batches of either.
             validation: Normal images held out of training, likewise; never test images.
+
+        Raises:
+            ValueError: If there are too few images.
         """
-        fit_statistics(self, train, validation)
+        if not self.teacher_normalization.fitted:
+            self.fit_teacher_statistics(train)
+        training = self.training
+        self.eval()
+        scorer = self.node_scorer
+        vectors, node_features = [], []
+        mirrors: dict[int, list[Tensor]] = {3: [], 2: []}  # left-right, upside down
+        for images in _batches(train, self.device):
+            # Runs only the networks whose features are fitted.
+            normal = self.normalize(to_batch(images, self.image_size))
+            teacher = None
+            if scorer is not None or self.feature == "teacher":
+                teacher = self.teacher_features(normal)
+            if self.feature == "teacher" and teacher is not None:
+                vectors.append(_spatial_mean(teacher))
+            else:
+                vectors.append(_spatial_mean(self.student_features(normal, self.feature)))
+            if scorer is not None and teacher is not None:
+                node_features.append(teacher)
+                for dim in mirrors if scorer.mirrored else ():
+                    mirrors[dim].append(self.teacher_features(normal.flip(dim)))
+        if not vectors:
+            raise ValueError("Expected at least one training image (got none)")
+        self.gaussian.fit(torch.cat(vectors))
+        if scorer is not None:
+            scorer.fit(node_features, list(mirrors.values()) if scorer.mirrored else ())
 
-    def predict(
-        self, images: Any, batch_size: int = 8, precision: Precision = "float32"
-    ) -> Prediction:
-        """Judge a path, a PIL image, an array, a tensor, or a list of them, without gradients.
+        held_out = [self.features(images) for images in _batches(validation, self.device)]
+        if not held_out:
+            raise ValueError("Expected at least one validation image (got none)")
+        if scorer is not None:
+            scorer.calibrate([features.teacher for features in held_out])
+        local = [anomaly_map(features.teacher, features.student_first) for features in held_out]
+        global_ = [anomaly_map(f.autoencoder, f.student_second) for f in held_out]
+        self.local_calibration.fit(torch.cat(local))
+        self.global_calibration.fit(torch.cat(global_))
+        columns = zip(*(self._score(features) for features in held_out), strict=True)
+        scores = _Scores(*(None if c[0] is None else torch.cat(c) for c in columns))  # type: ignore[arg-type]
+        self.reconstruction_scale.fit(scores.reconstruction)
+        self.feature_scale.fit(scores.feature)
+        if scores.node is not None and self.node_scale is not None:
+            self.node_scale.fit(scores.node)
+        total = self._fuse(scores)[1]
+        self.threshold = torch.quantile(total.double(), self.threshold_quantile).to(self.threshold)
+        self.train(training)
 
-        Args:
-            images: See :func:`~pyg_viglad.transforms.to_image` for what an image may be.
-            batch_size: Images that run through the networks at once.
-            precision: What the networks compute in: ``"float32"``, or ``"bfloat16"`` or ``"float16"`` by
-                torch's autocast, where the hardware is faster so. Scores are then the same to about a
-                hundredth of what they differ among normal images.
-        """
-        return predict(self, images, batch_size, precision)
+    def _save_pretrained(self, save_directory: Path) -> None:
+        from safetensors.torch import save_file
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``model.safetensors`` and ``config.json``: weights, teacher, calibration, threshold."""
-        save_pretrained(self, folder)
+        state = {name: value.contiguous() for name, value in self.state_dict().items()}
+        with atomic_path(save_directory / "model.safetensors") as partial:
+            save_file(state, partial, metadata={"format": "pt"})
+        write_json(save_directory / "config.json", self.config)
+        if not (save_directory / "README.md").exists():
+            write_text(save_directory / "README.md", str(self.generate_model_card()))
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str], **overrides: Any) -> "ViGLAD":
-        """Read a folder that :meth:`save_pretrained` wrote, in evaluation mode.
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **options: Any
+    ) -> "ViGLAD":
+        """Loads a model that was saved by ``save_pretrained``, in evaluation mode; nothing is unpickled.
 
         Args:
-            folder: The folder.
-            **overrides: ``operator`` or ``autoencoder``, where the model was made with an own one, and
-                ``teacher``, where that has an own operator.
+            pretrained_model_name_or_path: A folder, or ``"user/name"`` on the Hugging Face Hub.
+            **options: ``operator``, ``autoencoder`` or ``teacher``, if the model was saved with a custom
+                one; ``revision``, ``token``, ``cache_dir``, ``local_files_only`` and ``force_download``
+                of the hub.
+
+        Raises:
+            FileNotFoundError: If there is no such model.
+            ValueError: If its files cannot be read, or a custom part is missing.
         """
-        return load_pretrained(cls, folder, **overrides)
+        name, folder = os.fspath(pretrained_model_name_or_path), Path(pretrained_model_name_or_path)
+        on_hub = _HUB_NAME.fullmatch(name) is not None and not folder.parent.exists()
+        if not on_hub:
+            for file in ("config.json", "model.safetensors"):
+                if not (folder / file).is_file():
+                    raise FileNotFoundError(f"Expected a model folder with '{file}' (got '{name}')")
+            try:
+                config = json.loads((folder / "config.json").read_text())
+            except ValueError as error:
+                raise ValueError(
+                    f"Expected JSON in '{folder / 'config.json'}' ({error})"
+                ) from error
+            if not isinstance(config, dict) or not isinstance(config.get("teacher"), dict):
+                raise ValueError(
+                    f"Expected the config of a ViGLAD (got '{folder / 'config.json'}')"
+                )
+        model: ViGLAD = super().from_pretrained(name, **options)
+        return model
+
+    @classmethod
+    def _from_pretrained(  # type: ignore[override]
+        cls, *, model_id: str, config: dict[str, Any] | None, **options: Any
+    ) -> "ViGLAD":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        hub = {
+            name: options.pop(name)
+            for name in ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        }
+        if config is None:
+            raise FileNotFoundError(
+                f"Expected a model folder or a name on the hub (got '{model_id}')"
+            )
+        for name in ("operator", "autoencoder"):
+            if options[name] is None:
+                raise ValueError(f"The model was saved with a custom {name}: pass `{name}=`.")
+        if isinstance(options["teacher"], dict):
+            if options["teacher"].get("operator", "") is None:
+                raise ValueError(
+                    "The model was saved with a teacher that has a custom operator: pass `teacher=`."
+                )
+            options["teacher"] = make_network(**options["teacher"])
+        file = Path(model_id) / "model.safetensors"
+        if not file.is_file():
+            file = Path(hf_hub_download(model_id, "model.safetensors", **hub))
+        try:
+            model = cls(**options)
+            model.load_state_dict(load_file(file))
+        except (RuntimeError, TypeError, SafetensorError) as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise ValueError(
+                f"Expected weights that fit the config in '{model_id}' ({reason})"
+            ) from error
+        return model.eval()
 
     def __repr__(self) -> str:
         height, width = self.image_size
-        network = "" if self.config["network"] == "pdn" else f"network={self.config['network']}, "
+        student = self.config["student"]
+        network = "" if student == "pdn" else f"student={student}, "
         return (
             f"{self.__class__.__name__}({self.student.size}, {height}x{width}, {network}"
             f"teacher={self.teacher}, autoencoder={self.autoencoder})"
         )
+
+
+def hard_mean(values: Tensor, quantile: float) -> Tensor:
+    """Computes the mean of the values at or above a quantile: EfficientAD's hard-feature mining.
+
+    Args:
+        values: Any shape, with gradient.
+        quantile: In [0, 1); 0 gives the plain mean.
+
+    Raises:
+        ValueError: If the quantile is out of range.
+
+    Example:
+        >>> import torch
+        >>> hard_mean(torch.tensor([0., 1., 2., 3.]), 0.5)
+        tensor(2.5000)
+    """
+    if not 0 <= quantile < 1:
+        raise ValueError(f"Expected 'quantile' in [0, 1) (got {quantile})")
+    flat = values.flatten()
+    kept = max(1, flat.numel() - int(quantile * flat.numel()))
+    return torch.topk(flat, kept, sorted=False).values.mean()
+
+
+def _jitter_color(images: Tensor) -> Tensor:
+    """EfficientAD's augmentation: brightness, contrast or saturation times a factor from U(0.8, 1.2).
+
+    One of the three per image, drawn with torch's global generator.
+    """
+    changed = []
+    for image in images:
+        factor = float(torch.empty(()).uniform_(0.8, 1.2))
+        kind = int(torch.randint(3, ()))
+        gray = (image * image.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0, keepdim=True)
+        other = (torch.zeros_like(gray), gray.mean(), gray)[kind]
+        changed.append((factor * image + (1 - factor) * other).clamp(0, 1))
+    return torch.stack(changed)
+
+
+def _spatial_mean(maps: Tensor) -> Tensor:
+    """Mean over the positions of maps ``[B, C, h, w]``, ``[B, C]`` in float32."""
+    return maps.float().mean((2, 3))
+
+
+def _batches(source: ImageSource, device: torch.device) -> Iterator[Tensor]:
+    """Iterates over batches of images ``[B, 3, H, W]``."""
+    batches: Iterable[Any]
+    if isinstance(source, Tensor):
+        batches = source.split(_BATCH_SIZE)
+    elif hasattr(source, "__getitem__") and not isinstance(source, list | tuple):
+        dataset: Any = source
+        first = dataset[0] if len(dataset) else None
+        collate = Batch.from_data_list if isinstance(first, Data) else None
+        batches = DataLoader(dataset, _BATCH_SIZE, collate_fn=collate)
+    else:
+        batches = source
+    for batch in batches:
+        images = batch.img if isinstance(batch, Data) else batch
+        yield images.to(device)

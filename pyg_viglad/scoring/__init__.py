@@ -1,40 +1,33 @@
-"""From features to scores: losses, anomaly maps, calibration, Gaussians."""
+"""Anomaly maps, statistics of normal images, and scores of nodes."""
 
-from pyg_viglad.scoring.anomaly_map import anomaly_map, place_map
-from pyg_viglad.scoring.channel_normalization import ChannelNormalization
-from pyg_viglad.scoring.losses import (
-    autoencoder_teacher_loss,
-    hard_mean,
-    penalty_loss,
-    student_autoencoder_loss,
-    student_teacher_loss,
+from pyg_viglad.scoring.anomaly_maps import anomaly_map, peak, place_map
+from pyg_viglad.scoring.node_scores import (
+    NodeGaussian,
+    NodeNeighbors,
+    NodeScorer,
+    NodeScorerName,
+    make_node_scorer,
 )
-from pyg_viglad.scoring.mahalanobis import Mahalanobis
-from pyg_viglad.scoring.map_calibration import MapCalibration
-from pyg_viglad.scoring.node_gaussian import NodeGaussian
-from pyg_viglad.scoring.node_neighbors import NodeNeighbors
-from pyg_viglad.scoring.node_scorer import NodeScorer, NodeScorerName, make_node_scorer
-from pyg_viglad.scoring.scorer import Features, RawScores, Scorer
-from pyg_viglad.scoring.standardization import Standardization
+from pyg_viglad.scoring.statistics import (
+    ChannelNormalization,
+    Mahalanobis,
+    MapCalibration,
+    Standardization,
+    Statistics,
+)
 
 __all__ = [
     "ChannelNormalization",
-    "Features",
     "Mahalanobis",
     "MapCalibration",
     "NodeGaussian",
     "NodeNeighbors",
     "NodeScorer",
     "NodeScorerName",
-    "RawScores",
-    "Scorer",
     "Standardization",
+    "Statistics",
     "anomaly_map",
-    "autoencoder_teacher_loss",
-    "hard_mean",
     "make_node_scorer",
-    "penalty_loss",
+    "peak",
     "place_map",
-    "student_autoencoder_loss",
-    "student_teacher_loss",
 ]

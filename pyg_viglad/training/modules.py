@@ -108,7 +108,7 @@ class DistillationModule(LightningModule):
 
     Example:
         >>> features = BackboneFeatures("wide_resnet101_2.tv_in1k")  # doctest: +SKIP
-        >>> normalization = ChannelNormalization()
+        >>> normalization = ChannelNormalization(384)
         >>> normalization.fit(features(images) for images in loader)  # doctest: +SKIP
         >>> teacher = PDN("small", padding=True)
         >>> module = DistillationModule(teacher, features, normalization)  # doctest: +SKIP

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pyg_viglad.scoring.anomaly_map import peak
+from pyg_viglad.scoring import peak
 from pyg_viglad.visualization._graphs import PatchGraph
 
 __all__ = ["XY", "Nodes", "as_places", "peak_of_map", "peak_of_scores"]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pyg_viglad.graphs import SCORES
-from pyg_viglad.models.prediction import Prediction
-from pyg_viglad.scoring.anomaly_map import peak
+from pyg_viglad.models import Prediction
+from pyg_viglad.scoring import peak
 from pyg_viglad.visualization._inputs import as_maps, format_number
 
 __all__ = ["data_url", "map_payload", "map_scales", "start_position", "verdict"]

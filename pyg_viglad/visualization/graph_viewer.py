@@ -152,9 +152,9 @@ class GraphViewer:
         graphs = record_graphs(model, picture)
         if isinstance(image, str | os.PathLike):
             options.setdefault("title", Path(image).name)
-        if isinstance(model, ViGLAD) and model.scorer.fitted:
-            calibration = model.scorer.local
-            options.setdefault("score_threshold", float(model.scorer.threshold.value))
+        if isinstance(model, ViGLAD) and model.fitted:
+            calibration = model.local_calibration
+            options.setdefault("score_threshold", float(model.threshold))
             options.setdefault("quantiles", (calibration.start, calibration.end))
             return cls(picture, graphs, model.predict(picture), mask=mask, **options)
         return cls(picture, graphs, mask=mask, **options)

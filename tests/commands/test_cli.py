@@ -34,8 +34,8 @@ def run(tmp_path_factory):
             "2",
             "--checkpoint_every",
             "1",
-            "--nodes",
-            "true",
+            "--node_scorer",
+            "gaussian",
         ]
     )
     return folder
@@ -72,11 +72,11 @@ def test_graph_blocks_in_teacher_and_student(tmp_path):
     teacher, folder = tmp_path / "teacher.safetensors", tmp_path / "run"
     save_teacher(GPDN("small", 16), teacher, {})
     arguments = ["train", "--output", str(folder), "--data_options", FEW, *SMALL]
-    arguments += ["--iterations", "1", "--autoencoder", "conv", "--network", "gpdn"]
+    arguments += ["--iterations", "1", "--autoencoder", "conv", "--student", "gpdn"]
     main([*arguments, "--teacher", str(teacher)])
     model = ViGLAD.from_pretrained(folder / "model")
     assert {type(model.teacher), type(model.student)} == {GPDN}
-    assert yaml.safe_load((folder / "config.yaml").read_text())["network"] == "gpdn"
+    assert yaml.safe_load((folder / "config.yaml").read_text())["student"] == "gpdn"
 
 
 def test_resolved_config_runs_again(run, tmp_path):

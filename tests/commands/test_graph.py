@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     """A run's folder with ``model`` inside, and an image."""
     folder = tmp_path_factory.mktemp("run")
     torch.manual_seed(0)
-    model = ViGLAD("small", (96, 128), k=5, nodes={"channels": 5})
+    model = ViGLAD("small", (96, 128), k=5, node_scorer={"channels": 5})
     model.fit_statistics(torch.rand(4, 3, 96, 128), torch.rand(3, 3, 96, 128))
     model.save_pretrained(folder / "model")
     pixels = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)

@@ -18,7 +18,7 @@ ARGUMENTS += [
     "--data_options",
     '{"num_train": 5, "num_val": 3, "num_test_good": 2, "num_test_anomalous": 4}',
 ]
-ARGUMENTS += ["--batch_size", "2", "--losses", "practice", "--checkpoint_every", "2"]
+ARGUMENTS += ["--batch_size", "2", "--losses", "efficientad", "--checkpoint_every", "2"]
 CONV = ["--autoencoder", "conv"]  # with its dropout
 
 
@@ -39,7 +39,7 @@ def wait_for(path, process, seconds=240):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("more", [[], ["--losses", "printed"]])
+@pytest.mark.parametrize("more", [[], ["--losses", "paper"]])
 def test_killed_and_resumed_is_the_same(tmp_path, more):
     """Killed for good (no chance to clean up), in the second of three rounds through the images."""
     whole = train(tmp_path / "whole", 8, *more)

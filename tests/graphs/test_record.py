@@ -14,7 +14,7 @@ from pyg_viglad.nn import knn_graph
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    model = ViGLAD("small", (96, 128), k=6, nodes={"channels": 5})
+    model = ViGLAD("small", (96, 128), k=6, node_scorer={"channels": 5})
     model.fit_statistics(torch.rand(4, 3, 96, 128), torch.rand(3, 3, 96, 128))
     return model
 

@@ -27,7 +27,7 @@ save_file({k: v.contiguous() for k, v in found.items()}, sys.argv[1] + "/found.s
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    model = ViGLAD("small", (96, 112), nodes={"channels": 10})
+    model = ViGLAD("small", (96, 112), node_scorer={"channels": 10})
     model.fit_statistics(torch.rand(8, 3, 96, 112), torch.rand(4, 3, 96, 112))
     return model
 

@@ -9,8 +9,10 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GraphConv
 
 from pyg_viglad import PDN, ViGLAD
-from pyg_viglad.models import Prediction
-from pyg_viglad.models._loss import jitter_color
+from pyg_viglad.models import ConvAutoEncoder, Prediction, hard_mean
+from pyg_viglad.models.viglad import _jitter_color
+from pyg_viglad.scoring import NodeNeighbors
+from pyg_viglad.transforms import IMAGENET_MEAN, IMAGENET_STD
 from tests.oracles import scoring as oracle
 
 
@@ -24,15 +26,35 @@ def normal_images(number, seed=0, size=96):
 @pytest.fixture(scope="module")
 def fitted():
     torch.manual_seed(0)
-    model = ViGLAD("small", 96, nodes={"channels": 10})
+    model = ViGLAD("small", 96, node_scorer={"channels": 10})
     model.fit_statistics(normal_images(16), normal_images(6, seed=1))
     return model.eval()
 
 
-@pytest.mark.parametrize("losses", ["printed", "practice"])
-def test_loss_parts(losses):
+@torch.no_grad()
+def outputs(model, images):
+    """What the networks say of images, each called by itself, in float64."""
+    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    normal = (images - mean) / std
+    small = nn.functional.interpolate(
+        normal, [side - 32 for side in images.shape[2:]], mode="bilinear", antialias=True
+    )
+    seen = normal if isinstance(model.autoencoder, ConvAutoEncoder) else small
+    student = model.student(normal)
+    half = student.size(1) // 2
+    found = {
+        "teacher": model.teacher(normal),
+        "first": student[:, :half],
+        "second": student[:, half:],
+        "autoencoder": model.autoencoder(seen),
+    }
+    return {name: value.double().numpy() for name, value in found.items()}
+
+
+@pytest.mark.parametrize("losses", ["paper", "efficientad"])
+def test_loss_is_that_of_equations_15_to_17(losses):
     torch.manual_seed(0)
-    model = ViGLAD("small", 96, losses=losses, hard_quantile=0.9).eval()
+    model = ViGLAD("small", 96, PDN("small", 6), losses=losses, hard_quantile=0.9).eval()
     images, other = normal_images(2), normal_images(1, seed=5)
     model.fit_teacher_statistics(images)
     torch.manual_seed(3)
@@ -44,21 +66,56 @@ def test_loss_parts(losses):
         "student_autoencoder",
     ]
     torch.manual_seed(3)
-    features = model.features(images)
-    changed = model.features(jitter_color(images)) if losses == "practice" else features
-    difference = (features.teacher - features.student_first).square()
-    quantile = 0.9 if losses == "practice" else 0.0
+    draws = [(float(torch.empty(()).uniform_(0.8, 1.2)), int(torch.randint(3, ()))) for _ in "12"]
+    seen = outputs(model, images)
+    second = seen if losses == "paper" else outputs(model, oracle.jittered(images, draws))
+    teacher = torch.from_numpy(oracle.normalized(seen["teacher"], seen["teacher"]))
+    again = torch.from_numpy(oracle.normalized(second["teacher"], seen["teacher"]))
+    first, zero = torch.from_numpy(seen["first"]), torch.zeros(1, 6, 16, 16)
+    reconstruction = torch.from_numpy(second["autoencoder"])
     expected = {
-        "student_teacher": oracle.hard_mean(difference, quantile),
-        "penalty": float(model.features(other).student_first.square().mean()),
-        "autoencoder_teacher": oracle.mean_square(changed.autoencoder.detach(), changed.teacher),
+        "student_teacher": oracle.mean_square(teacher, first)
+        if losses == "paper"
+        else oracle.hard_mean((teacher - first).square(), 0.9),
+        "penalty": oracle.mean_square(torch.from_numpy(outputs(model, other)["first"]), zero),
+        "autoencoder_teacher": oracle.mean_square(again, reconstruction),
         "student_autoencoder": oracle.mean_square(
-            changed.autoencoder.detach(), changed.student_second.detach()
+            reconstruction, torch.from_numpy(second["second"])
         ),
     }
     for name, value in expected.items():
-        assert float(parts[name]) == pytest.approx(value, rel=1e-3), name
+        assert float(parts[name].detach()) == pytest.approx(value, rel=1e-4), name
     assert "penalty" not in model.loss(images)
+    known = next(iter(model.teacher_outputs(images)))[1]
+    torch.manual_seed(3)
+    cached = model.loss(images, other, known)
+    assert {name: float(v) for name, v in cached.items()} == pytest.approx(
+        {name: float(v) for name, v in parts.items()}, rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.5, 0.9, 0.999])
+def test_hard_mean(quantile):
+    values = torch.randn(2, 3, 4, 5).square().requires_grad_()
+    found = hard_mean(values, quantile)
+    assert float(found) == pytest.approx(oracle.hard_mean(values, quantile), rel=1e-5)
+    found.backward()
+    share = float((values.grad != 0).float().mean())
+    assert share == pytest.approx(max(1 - quantile, 1 / 120), abs=0.01)
+    with pytest.raises(ValueError, match="Expected 'quantile'"):
+        hard_mean(values, 1.0)
+
+
+def test_gradients_flow_into_both_sides_of_equation_17():
+    torch.manual_seed(0)
+    model = ViGLAD("small", 96, PDN("small", 6), "conv")
+    images = normal_images(1)
+    model.fit_teacher_statistics(images)
+    model.loss(images)["student_autoencoder"].backward()
+    head = model.student.conv4.weight.grad
+    assert model.autoencoder.head[-1].weight.grad.abs().sum() > 0
+    assert head[6:].abs().sum() > 0
+    assert head[:6].abs().sum() == 0
 
 
 def test_training_moves_student_and_autoencoder_alone():
@@ -76,12 +133,12 @@ def test_training_moves_student_and_autoencoder_alone():
 
 def test_a_few_steps_lower_the_loss():
     torch.manual_seed(0)
-    model = ViGLAD("small", 96, losses="printed").train()
+    model = ViGLAD("small", 96, PDN("small", 16), "conv").train()
     images = normal_images(4)
     model.fit_teacher_statistics(images)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     values = []
-    for _ in range(12):
+    for _ in range(25):
         optimizer.zero_grad()
         loss = torch.stack(list(model.loss(images).values())).sum()
         loss.backward()
@@ -90,27 +147,50 @@ def test_a_few_steps_lower_the_loss():
     assert values[-1] < 0.8 * values[0]
 
 
-def test_scores_are_what_the_parts_say(fitted):
+def test_scores_are_those_of_section_iii_d(fitted):
     images = normal_images(3, seed=2)
     images[1, :, 30:60, 30:60] = 1.0
     prediction = fitted(images)
     assert isinstance(prediction, Prediction)
-    features = fitted.features(images)
-    local = oracle.mean_squared_map(features.teacher[:1], features.student_first[:1])
-    scorer = fitted.scorer
-    calibrated = 0.1 * (local - scorer.local.q_start) / (scorer.local.q_end - scorer.local.q_start)
-    raw_local, raw_global, combined = scorer.maps(scorer.raw(features))
-    assert torch.allclose(raw_local[:1].double(), calibrated, atol=1e-3)
-    assert torch.allclose(combined, (raw_local + raw_global) / 2)
-    assert torch.allclose(prediction.reconstruction_score, combined.flatten(1).max(1).values)
-    standardized = (prediction.reconstruction_score - scorer.reconstruction_scale.mean) / (
-        scorer.reconstruction_scale.std
-    ) + (prediction.feature_score - scorer.feature_scale.mean) / scorer.feature_scale.std
-    assert torch.allclose(prediction.paper_score, standardized)
-    nodes = (prediction.node_score - scorer.node_scale.mean) / scorer.node_scale.std
-    assert torch.allclose(prediction.score, standardized + nodes)
-    assert prediction.anomaly_map.shape == prediction.node_map.shape == (3, 96, 96)
-    assert prediction.is_anomalous.tolist() == (prediction.score > scorer.threshold.value).tolist()
+    train, validation = normal_images(16), normal_images(6, seed=1)
+    parts = [outputs(fitted, part) for part in (train, validation, images)]
+    expected = oracle.viglad_scores(*parts, (0.9, 0.995), 0.99)
+    local, global_, merged, reconstruction, feature, paper, _ = map(torch.tensor, expected)
+    for name, value in (
+        ("reconstruction_score", reconstruction),
+        ("feature_score", feature),
+        ("paper_score", paper),
+    ):
+        assert torch.allclose(getattr(prediction, name).double(), value, rtol=1e-3, atol=1e-3), name
+    for name, value in (("local_map", local), ("global_map", global_), ("anomaly_map", merged)):
+        placed = getattr(prediction, name).double()
+        assert placed.shape == (3, 96, 96)
+        # The centre of cell i is 16.5 + 4 i, that is pixel 16 + 4 i.
+        assert torch.allclose(placed[:, 16:77:4, 16:77:4], value, rtol=1e-3, atol=1e-3), name
+    assert prediction.is_anomalous.tolist() == (prediction.score > fitted.threshold).tolist()
+
+
+@torch.no_grad()
+def test_threshold_and_node_score():
+    torch.manual_seed(0)
+    train, validation = normal_images(8), normal_images(6, seed=1)
+    plain = ViGLAD("small", 96, PDN("small", 6), "conv", threshold_quantile=0.7).eval()
+    plain.fit_statistics(train, validation)
+    parts = [outputs(plain, part) for part in (train, validation, validation)]
+    threshold = oracle.viglad_scores(*parts, (0.9, 0.995), 0.7)[-1]
+    assert float(plain.threshold) == pytest.approx(threshold, rel=1e-3)
+    assert plain(validation).is_anomalous.sum() == 2
+    assert torch.equal(plain(validation).score, plain(validation).paper_score)
+
+    torch.manual_seed(0)
+    model = ViGLAD("small", 96, PDN("small", 6), "conv", node_scorer={"channels": 4}).eval()
+    model.fit_statistics(train, validation)
+    prediction = model(validation)
+    assert torch.allclose(prediction.paper_score, plain(validation).paper_score, atol=1e-4)
+    nodes = prediction.node_score.double().numpy()
+    assert nodes == pytest.approx(prediction.node_map.amax((1, 2)).double().numpy(), abs=0.5)
+    total = prediction.paper_score.double().numpy() + oracle.standardized(nodes, nodes)
+    assert prediction.score.numpy() == pytest.approx(total, rel=1e-3, abs=1e-3)
 
 
 def test_an_odd_patch_is_found_where_it_is(fitted):
@@ -140,15 +220,21 @@ def test_statistics_come_from_normal_images_alone_and_in_any_form():
     assert torch.allclose(scores(batches, [validation]), expected, rtol=1e-3, atol=1e-3)
 
 
+@torch.no_grad()
 def test_options_of_the_score():
     train, validation = normal_images(8), normal_images(4, seed=1)
     for feature, half in (("student_first", 1), ("student_second", 2), ("teacher", 0)):
-        model = ViGLAD("small", 96, feature=feature, fusion="sum").eval()
+        model = ViGLAD("small", 96, PDN("small", 16), "conv", feature=feature, fusion="sum").eval()
         model.fit_statistics(train, validation)
         features = model.features(validation)
-        expected = features[half].mean((2, 3))
-        assert torch.allclose(model.scorer.vector(features), expected, atol=1e-5)
+        vectors = [
+            f.mean((2, 3)).double().numpy() for f in (model.features(train)[half], features[half])
+        ]
+        expected = oracle.mahalanobis(
+            vectors[1], vectors[0].mean(0), oracle.ledoit_wolf(vectors[0])
+        )
         prediction = model(validation)
+        assert torch.allclose(prediction.feature_score.double(), expected.double(), rtol=1e-2)
         total = prediction.reconstruction_score + prediction.feature_score
         assert torch.allclose(prediction.score, total)
         assert prediction.node_map is None
@@ -157,6 +243,7 @@ def test_options_of_the_score():
 def test_save_and_load(fitted, tmp_path):
     fitted.save_pretrained(tmp_path / "model")
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [
+        "README.md",
         "config.json",
         "model.safetensors",
     ]
@@ -167,10 +254,56 @@ def test_save_and_load(fitted, tmp_path):
     assert json.loads((tmp_path / "model" / "config.json").read_text())["size"] == "small"
 
 
+def test_a_name_on_the_hub_is_downloaded(tmp_path, monkeypatch, fitted):
+    fitted.save_pretrained(tmp_path / "hub")
+    asked = []
+
+    def download(repo_id, filename, **options):
+        asked.append((repo_id, filename, options["revision"]))
+        return str(tmp_path / "hub" / filename)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", download)
+    monkeypatch.setattr("pyg_viglad.models.viglad.hf_hub_download", download)
+    loaded = ViGLAD.from_pretrained("somebody/screws", revision="v1")
+    assert asked == [
+        ("somebody/screws", "config.json", "v1"),
+        ("somebody/screws", "model.safetensors", "v1"),
+    ]
+    assert float(loaded.threshold) == float(fitted.threshold)
+
+
+def test_saving_that_fails_leaves_the_files_whole(tmp_path, monkeypatch, fitted):
+    fitted.save_pretrained(tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+
+    def save(state, path, **options):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("safetensors.torch.save_file", save)
+    with pytest.raises(OSError, match="disk full"):
+        fitted.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_unfitted_models_stay_so(tmp_path):
+    model = ViGLAD("small", (96, 100), PDN("small", 6), "conv", node_scorer="neighbors")
+    model.fit_teacher_statistics(normal_images(2))
+    model.save_pretrained(tmp_path)
+    loaded = ViGLAD.from_pretrained(tmp_path)
+    assert not loaded.fitted
+    assert loaded.threshold.isnan()
+    assert loaded.teacher_normalization.fitted
+    assert loaded.image_size == (96, 100)
+    assert isinstance(loaded.node_scorer, NodeNeighbors)
+
+
 def test_own_operators_and_autoencoders_are_asked_for(tmp_path):
     model = ViGLAD("small", 96, operator=GraphConv)
     model.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="Expected 'operator='"):
+    with pytest.raises(ValueError, match="custom operator: pass `operator=`"):
         ViGLAD.from_pretrained(tmp_path)
     loaded = ViGLAD.from_pretrained(tmp_path, operator=GraphConv)
     assert loaded.state_dict().keys() == model.state_dict().keys()
@@ -201,7 +334,7 @@ def test_non_square_and_other_sizes():
 
 
 def test_constant_images_stay_finite():
-    model = ViGLAD("small", 96, nodes=True).eval()
+    model = ViGLAD("small", 96, node_scorer="gaussian").eval()
     model.fit_statistics(torch.full((4, 3, 96, 96), 0.5), torch.full((2, 3, 96, 96), 0.5))
     prediction = model(torch.cat([torch.full((1, 3, 96, 96), 0.5), normal_images(1)]))
     assert all(value.isfinite().all() for value in prediction)
@@ -210,18 +343,18 @@ def test_constant_images_stay_finite():
 def test_mirror_images_are_fitted_where_they_are_elsewhere():
     images, held_out = normal_images(6), normal_images(2, seed=1)
     options = {"type": "neighbors", "windows": (2,), "dimensions": 3, "elsewhere": 10_000}
-    model = ViGLAD("small", 96, nodes={**options, "mirrored": True}).eval()
+    model = ViGLAD("small", 96, node_scorer={**options, "mirrored": True}).eval()
     model.fit_statistics(images, held_out)
-    nodes = model.scorer.nodes
-    across, down = (model.teach(model.normalize(images.flip(dim))) for dim in (3, 2))
-    z = [nodes._describe(view, 2) for view in (across, down)]
+    nodes = model.node_scorer
+    across, down = (model.teacher_features(model.normalize(images.flip(dim))) for dim in (3, 2))
+    z = [nodes._vectors(view, 2) for view in (across, down)]
     z = (torch.cat(z).flatten(0, 1) - nodes.shift[0]) @ nodes.projection[0]
     found = nodes.reflections[0]
     assert found.shape == z.shape
     assert torch.allclose(found.sort(0).values, z.sort(0).values, atol=1e-3)
-    plain = ViGLAD("small", 96, nodes=options).eval()
+    plain = ViGLAD("small", 96, node_scorer=options).eval()
     plain.fit_statistics(images, held_out)
-    assert plain.scorer.nodes.reflections.numel() == 0
+    assert plain.node_scorer.reflections.numel() == 0
 
 
 def test_predict_takes_what_people_have(fitted, tmp_path):
@@ -278,6 +411,14 @@ def test_errors(tmp_path, fitted):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="Expected JSON"):
         ViGLAD.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match="config of a ViGLAD"):
+        ViGLAD.from_pretrained(tmp_path)
+    fitted.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "size": "medium"}))
+    with pytest.raises(ValueError, match=r"weights that fit the config in '.*' \(.*student"):
+        ViGLAD.from_pretrained(tmp_path)
 
 
 def test_teacher_by_instance():
@@ -290,7 +431,7 @@ def test_teacher_by_instance():
 def test_jitter_is_one_of_three_changes():
     torch.manual_seed(0)
     images = normal_images(1).expand(40, -1, -1, -1)
-    changed = jitter_color(images)
+    changed = _jitter_color(images)
     assert changed.min() >= 0
     assert changed.max() <= 1
     ratios = changed.mean((1, 2, 3)) / images.mean((1, 2, 3))
@@ -304,7 +445,7 @@ def test_jitter_is_one_of_three_changes():
 @pytest.mark.parametrize("autoencoder", ["vig", "conv"])
 def test_half_precision(precision, limit, autoencoder):
     torch.manual_seed(0)
-    model = ViGLAD("small", 96, autoencoder=autoencoder, nodes={"channels": 10})
+    model = ViGLAD("small", 96, autoencoder=autoencoder, node_scorer={"channels": 10})
     model.fit_statistics(normal_images(16), normal_images(6, seed=1))
     images = normal_images(6, seed=2)
     images[0, :, 30:60, 30:60] = 1.0
@@ -335,4 +476,4 @@ def test_statistics_run_no_network_in_vain():
         ("teacher", 2),
     ]
     vectors = model.features(normal_images(4)).student_second.mean((2, 3))
-    assert torch.allclose(vectors.mean(0), model.scorer.gaussian.mean, atol=1e-5)
+    assert torch.allclose(vectors.mean(0), model.gaussian.mean, atol=1e-5)

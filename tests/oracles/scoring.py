@@ -95,3 +95,67 @@ def here_or_elsewhere(vectors, train, kept, grid, window, stride, k, more=()):
         elsewhere.sort()
         scores.append(np.mean(here[:k]) - np.mean(elsewhere[:k]))
     return np.array(scores)
+
+
+def normalized(features, train):
+    """Subtract the mean and divide by the standard deviation of each channel over the training images."""
+    mean = train.mean((0, 2, 3), keepdims=True)
+    std = np.sqrt(((train - mean) ** 2).mean((0, 2, 3), keepdims=True))
+    return (features - mean) / std
+
+
+def calibrated(maps, validation, start, end):
+    """Two quantiles of the validation maps become 0 and 0.1, linearly."""
+    low, high = np.quantile(validation.flatten(), [start, end])
+    return 0.1 * (maps - low) / (high - low)
+
+
+def standardized(scores, validation):
+    return (scores - validation.mean()) / validation.std()
+
+
+def viglad_scores(train, validation, test, quantiles, threshold_quantile):
+    """Section III-D with PUAD's fusion: maps, A_r, A_f and A of the test images, and the threshold.
+
+    Each of the three is a dictionary of the networks' outputs ``[B, C, h, w]``, ``teacher`` raw, ``first``,
+    ``second`` and ``autoencoder``.
+    """
+    found = {}
+    mean = train["second"].mean((2, 3)).mean(0)
+    covariance = ledoit_wolf(train["second"].mean((2, 3)))
+    raw = {}
+    for name, part in (("validation", validation), ("test", test)):
+        teacher = normalized(part["teacher"], train["teacher"])
+        raw[name] = (
+            ((teacher - part["first"]) ** 2).mean(1),
+            ((part["autoencoder"] - part["second"]) ** 2).mean(1),
+        )
+    for name, part in (("validation", validation), ("test", test)):
+        local, global_ = (
+            calibrated(maps, held_out, *quantiles)
+            for maps, held_out in zip(raw[name], raw["validation"], strict=True)
+        )
+        merged = (local + global_) / 2
+        reconstruction = np.array([image.max() for image in merged])
+        feature = mahalanobis(part["second"].mean((2, 3)), mean, covariance).double().numpy()
+        found[name] = (local, global_, merged, reconstruction, feature)
+    score = {
+        name: standardized(found[name][3], found["validation"][3])
+        + standardized(found[name][4], found["validation"][4])
+        for name in found
+    }
+    threshold = np.quantile(score["validation"], threshold_quantile)
+    return *found["test"], score["test"], threshold
+
+
+def jittered(images, draws):
+    """Brightness (0), contrast (1) or saturation (2) by a factor, image by image, pixel by pixel."""
+    changed = images.clone()
+    for number, (factor, kind) in enumerate(draws):
+        red, green, blue = images[number]
+        gray = 0.299 * red + 0.587 * green + 0.114 * blue
+        for channel in range(3):
+            base = (0 * gray, gray.mean() + 0 * gray, gray)[kind]
+            values = factor * images[number, channel] + (1 - factor) * base
+            changed[number, channel] = values.clamp(0, 1)
+    return changed

@@ -37,7 +37,7 @@ def caches(monkeypatch):
     return found
 
 
-def train(monkeypatch, tmp_path, steps=2, losses="printed", precision="32-true", **options):
+def train(monkeypatch, tmp_path, steps=2, losses="paper", precision="32-true", **options):
     """Trains; returns the losses of every step, how often the teacher ran in them, and the weights."""
     torch.manual_seed(0)
     model = ViGLAD("small", 96, losses=losses)
@@ -71,7 +71,7 @@ def test_fit_trains_and_calibrates(tmp_path):
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
 
 
-@pytest.mark.parametrize(("losses", "calls"), [("printed", (2, 0)), ("practice", (4, 2))])
+@pytest.mark.parametrize(("losses", "calls"), [("paper", (2, 0)), ("efficientad", (4, 2))])
 def test_cached_features_change_nothing(monkeypatch, tmp_path, losses, calls):
     options = {"losses": losses, "batch_size": 2}
     plain, ran, weights = train(monkeypatch, tmp_path, cache_teacher=False, **options)

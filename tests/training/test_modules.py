@@ -40,7 +40,7 @@ class Features(nn.Module):
 def test_distillation_approaches_its_target_and_the_rate_decays(tmp_path):
     torch.manual_seed(0)
     images = F.interpolate(torch.rand(4, 3, 8, 8), (64, 64), mode="bilinear")
-    features, normalization = Features(), ChannelNormalization()
+    features, normalization = Features(), ChannelNormalization(12)
     normalization.fit([features(images)])
     teacher = PDN("small", 12, padding=True)
     module = DistillationModule(teacher, features, normalization, lr=2e-3, decay=0.5)

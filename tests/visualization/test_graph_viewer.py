@@ -33,7 +33,7 @@ def graphs(image):
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    model = ViGLAD("small", 96, k=6, nodes={"channels": 5})
+    model = ViGLAD("small", 96, k=6, node_scorer={"channels": 5})
     model.fit_statistics(torch.rand(4, 3, 96, 96), torch.rand(3, 3, 96, 96))
     return model
 

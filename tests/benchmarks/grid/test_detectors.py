@@ -14,8 +14,18 @@ from tests.benchmarks.grid.images import SIDE, anomalous, normal
 VIGLAD = {"size": "small", "iterations": 2, "batch_size": 2, "lr": 1e-3}
 FLOW = {"iterations": 25, "train_batch_size": 3, "flow_steps": 2, "strides": [8, 16]}
 MODELS = {
-    "viglad": {**VIGLAD, "iterations": 10, "nodes": {"channels": 10}, "also_features": ["teacher"]},
-    "efficientad-ours": {**VIGLAD, "iterations": 10, "autoencoder": "conv", "losses": "practice"},
+    "viglad": {
+        **VIGLAD,
+        "iterations": 10,
+        "node_scorer": {"channels": 10},
+        "also_features": ["teacher"],
+    },
+    "efficientad-ours": {
+        **VIGLAD,
+        "iterations": 10,
+        "autoencoder": "conv",
+        "losses": "efficientad",
+    },
     "patchcore": {"coreset_ratio": 0.2},
     "padim": {"num_features": 20},
     "fastflow": FLOW,

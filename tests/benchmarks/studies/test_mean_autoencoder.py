@@ -10,7 +10,7 @@ def test_answers_every_image_with_the_mean_features():
     train = DigitAnatomy("train", num_train=20)
     model = ViGLAD("small", 96).eval()
     model.fit_teacher_statistics(train.images)
-    expected = model.teach(model.normalize(train.images)).mean(0)
+    expected = model.teacher_features(model.normalize(train.images)).mean(0)
     found = mean_autoencoder.mean_of(train)(torch.rand(3, 3, 64, 64))
     assert found.shape == (3, 384, 16, 16)
     assert torch.allclose(found, expected.expand_as(found), atol=1e-4)

@@ -55,7 +55,7 @@ def test_chance_is_the_mean_over_all_pairs_of_sets():
 def folder(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    ViGLAD("small", 96, k=5, nodes={"channels": 5}).save_pretrained(folder)
+    ViGLAD("small", 96, k=5, node_scorer={"channels": 5}).save_pretrained(folder)
     return folder
 
 

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from pyg_viglad import PDN
-from pyg_viglad.scoring import anomaly_map, place_map
-from pyg_viglad.scoring.anomaly_map import peak
+from pyg_viglad.scoring import anomaly_map, peak, place_map
 from tests.oracles import scoring as oracle
 
 

@@ -1,4 +1,4 @@
-"""Anomaly maps: distances between feature maps, and their place in the image."""
+"""Anomaly maps: distances between feature maps, and their position in the image."""
 
 import torch
 import torch.nn.functional as F
@@ -8,18 +8,21 @@ __all__ = ["anomaly_map", "peak", "place_map"]
 
 
 def anomaly_map(first: Tensor, second: Tensor) -> Tensor:
-    r"""Average the squared difference of two feature maps over the channels (Section III-D).
+    r"""Computes the squared difference of two feature maps, averaged over the channels (Section III-D).
 
     .. math::
         m = \frac{1}{C} \sum_c (F_c - G_c)^2
 
     Args:
-        first: ``[B, C, H, W]``: the teacher's features for the local map, the autoencoder's for the
+        first: ``[B, C, h, w]``: the teacher's features for the local map, the autoencoder's for the
             global one.
         second: The same shape: the first or second half of the student's output.
 
     Returns:
-        A map ``[B, H, W]``, at least 0.
+        Maps ``[B, h, w]``, at least 0, in float32.
+
+    Raises:
+        ValueError: If the shapes differ.
 
     Example:
         >>> import torch
@@ -36,16 +39,16 @@ def anomaly_map(first: Tensor, second: Tensor) -> Tensor:
 def place_map(
     maps: Tensor, image_size: tuple[int, int], first: float = 16.5, step: float = 4.0
 ) -> Tensor:
-    """Resize maps to the image so that each value lies at the centre of what it describes.
+    """Resizes maps to the image, each value at the centre of its receptive field.
 
-    Unpadded networks leave a margin: cell 0 of a PDN describes the pixels 0 to 33, its centre being at
-    16.5. Values between cells are bilinear; beyond the outermost centres the edge's value goes on.
+    Unpadded networks leave a margin: cell 0 of a PDN describes the pixels 0 to 33, centred at 16.5.
+    Values are interpolated between the centres and constant beyond the outermost ones.
 
     Args:
-        maps: ``[B, H, W]``.
+        maps: ``[B, h, w]``.
         image_size: Height and width of the image in pixels.
-        first: Centre of cell 0, in pixels from the image's edge.
-        step: Pixels from one cell to the next.
+        first: Centre of cell 0, in pixels from the image's edge (default: 16.5).
+        step: Distance between neighbouring cells in pixels (default: 4).
 
     Returns:
         Maps ``[B, *image_size]``.
@@ -58,9 +61,9 @@ def place_map(
     """
 
     def coordinates(pixels: int, cells: int) -> Tensor:
-        centres = torch.arange(pixels, device=maps.device, dtype=torch.float32) + 0.5
-        cell = (centres - first) / step
-        return (2 * cell + 1) / cells - 1  # what grid_sample calls it, align_corners=False
+        centers = torch.arange(pixels, device=maps.device, dtype=torch.float32) + 0.5
+        cell = (centers - first) / step
+        return (2 * cell + 1) / cells - 1  # grid_sample's coordinates, align_corners=False
 
     rows = coordinates(image_size[0], maps.size(1))
     columns = coordinates(image_size[1], maps.size(2))
@@ -73,16 +76,16 @@ def place_map(
 
 
 def peak(maps: Tensor) -> Tensor:
-    """Find the largest value of each map, of equal ones the one nearest to the middle.
+    """Returns the position of each map's maximum, of equal values the one nearest to the centre.
 
-    Where a placed map goes on beyond the outermost cells (see :func:`place_map`), a whole strip along
-    the border has one value; what it belongs to lies at the strip's inner edge.
+    The maps of :func:`place_map` are constant beyond the outermost cells, so that a whole strip along the
+    border may hold the maximum; its cell lies at the strip's inner edge.
 
     Args:
         maps: ``[B, H, W]``.
 
     Returns:
-        Places ``[B]``, row * W + column.
+        Positions ``[B]``, row * W + column.
 
     Example:
         >>> import torch
@@ -92,7 +95,7 @@ def peak(maps: Tensor) -> Tensor:
     _, height, width = maps.shape
     rows = (torch.arange(height, device=maps.device) - (height - 1) / 2) / height
     columns = (torch.arange(width, device=maps.device) - (width - 1) / 2) / width
-    away = rows[:, None].square() + columns.square()
+    distance = rows[:, None].square() + columns.square()
     highest = maps == maps.amax((1, 2), keepdim=True)
-    place: Tensor = torch.where(highest, away, torch.inf).flatten(1).argmin(1)
-    return place
+    position: Tensor = torch.where(highest, distance, torch.inf).flatten(1).argmin(1)
+    return position

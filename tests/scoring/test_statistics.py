@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from pyg_viglad.scoring import ChannelNormalization, MapCalibration, Standardization
+from pyg_viglad.scoring import ChannelNormalization, Mahalanobis, MapCalibration, Standardization
+from tests.oracles import scoring as oracle
 
 
 def test_channel_statistics_of_unequal_batches():
     generator = torch.Generator().manual_seed(0)
     images = 1000 + torch.randn(7, 3, 4, 5, generator=generator)  # far from 0: must not cancel
-    module = ChannelNormalization()
+    module = ChannelNormalization(3)
     module.fit(images.split([4, 1, 2]))
     values = images.double().transpose(0, 1).flatten(1)
     assert torch.allclose(module.mean.double(), values.mean(1), rtol=1e-6)
@@ -18,7 +19,7 @@ def test_channel_statistics_of_unequal_batches():
 
 
 def test_constant_channel_stays_finite():
-    module = ChannelNormalization()
+    module = ChannelNormalization(1)
     module.fit([torch.full((2, 1, 3, 3), 5.0)])
     assert torch.equal(module(torch.full((1, 1, 2, 2), 6.0)), torch.ones(1, 1, 2, 2))
 
@@ -46,7 +47,21 @@ def test_standardization_of_one_score():
     assert float(module(torch.tensor(2.0))) == 0
 
 
-@pytest.mark.parametrize("module", [ChannelNormalization(), MapCalibration(), Standardization()])
+def test_mahalanobis_against_loops_with_more_channels_than_images():
+    vectors = torch.randn(15, 20, generator=torch.Generator().manual_seed(0))
+    module = Mahalanobis(20)
+    module.fit(vectors[:12])
+    train = vectors[:12].double().numpy()
+    expected = oracle.mahalanobis(
+        vectors.double().numpy(), train.mean(0), oracle.ledoit_wolf(train)
+    )
+    assert torch.allclose(module(vectors).double(), expected.double(), rtol=1e-4)
+
+
+MODULES = [ChannelNormalization(1), MapCalibration(), Standardization(), Mahalanobis(1)]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_unfitted(module):
     assert not module.fitted
     with pytest.raises(ValueError, match="not fitted"):
@@ -61,13 +76,16 @@ def test_bad_values():
     with pytest.raises(ValueError, match="finite validation scores"):
         Standardization().fit(torch.tensor([]))
     with pytest.raises(ValueError, match="at least one training image"):
-        ChannelNormalization().fit([])
+        ChannelNormalization(3).fit([])
+    with pytest.raises(ValueError, match="at least 2 finite"):
+        Mahalanobis(4).fit(torch.zeros(1, 4))
 
 
-def test_estimates_are_saved_whatever_their_size():
-    module = ChannelNormalization()
+def test_estimates_are_saved():
+    module, other = ChannelNormalization(6), ChannelNormalization(6)
     module.fit([torch.randn(2, 6, 3, 3)])
-    other = ChannelNormalization()
     other.load_state_dict(module.state_dict())
-    assert torch.equal(other.mean, module.mean)
-    assert other.fitted
+    features = torch.randn(1, 6, 2, 2)
+    assert torch.equal(other(features), module(features))
+    other.load_state_dict(ChannelNormalization(6).state_dict())
+    assert not other.fitted

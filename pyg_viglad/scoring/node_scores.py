@@ -1,0 +1,411 @@
+"""Scores of single nodes, A_n: an option beyond the paper, never part of its score."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyg_viglad.scoring.statistics import Statistics
+
+__all__ = ["NodeGaussian", "NodeNeighbors", "NodeScorer", "NodeScorerName", "make_node_scorer"]
+
+NodeScorerName = Literal["gaussian", "neighbors"]
+
+_TILE = 2**22  # distances held in memory at once
+_SAMPLE = 20_000  # vectors from which a covariance is estimated
+
+
+class NodeScorer(Statistics):
+    """Base class of scorers of nodes, which lie on a grid over the teacher's feature map.
+
+    Node (r, c) covers the cells from ``stride * r`` and ``stride * c`` on, ``window`` in each direction.
+    :meth:`fit` learns from training images, :meth:`calibrate` then sets the scale on validation images.
+
+    Attributes:
+        window: Side of a node's window in cells of the teacher's map.
+        stride: Cells from one node to the next.
+        mirrored: Whether :meth:`fit` needs mirror images of the training images too.
+    """
+
+    window: int
+    stride: int
+    mirrored: bool = False
+
+    def grid_size(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the rows and columns of nodes on a teacher map of ``height x width`` cells."""
+        rows = (height - min(self.window, height)) // self.stride + 1
+        columns = (width - min(self.window, width)) // self.stride + 1
+        return rows, columns
+
+    def fit(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]] = ()) -> None:
+        """Learns from normalised teacher features ``[B, C, H, W]`` of the training images.
+
+        Args:
+            batches: Features of the training images.
+            mirrors: Where ``mirrored`` is set, features of the mirrored images, one such list per axis.
+
+        Raises:
+            ValueError: If there are fewer than 2 images, or ``mirrors`` are missing or not needed.
+        """
+        raise NotImplementedError
+
+    def calibrate(self, batches: list[Tensor]) -> None:
+        """Estimates mean and standard deviation of scores on validation features ``[B, C, H, W]``."""
+        raise NotImplementedError
+
+    def _check_images(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]]) -> None:
+        if sum(batch.size(0) for batch in batches) < 2:
+            raise ValueError("Expected at least 2 training images (got fewer)")
+        if self.mirrored != bool(mirrors):
+            raise ValueError(
+                f"Expected 'mirrors' where 'mirrored' is set and only there (got {len(mirrors)} lists)"
+            )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The sizes of the buffers depend on the images: they are taken from the saved model.
+        for name, buffer in self.named_buffers(recurse=False):
+            if prefix + name in state_dict:
+                setattr(self, name, buffer.new_empty(state_dict[prefix + name].shape))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class NodeGaussian(NodeScorer):
+    r"""Computes Eq. 18 for every node: a Mahalanobis distance under a Gaussian per node.
+
+    .. math::
+        A_n(i) = \sqrt{(f_i - \mu_i)^T \Sigma_i^{-1} (f_i - \mu_i)}, \qquad A_n = \max_i A_n(i)
+
+    :math:`f_i` is the mean of the teacher's features over a small window around node :math:`i`;
+    :math:`\mu_i` and :math:`\Sigma_i` (Ledoit-Wolf) are taken over the training images at the same
+    position. :meth:`calibrate` then standardises each node's distances over validation images, so that
+    varying positions do not hide steady ones. It suits images whose parts have fixed positions.
+
+    Args:
+        window: Side of the window in cells of the teacher's map (default: 4).
+        stride: Cells from one node to the next (default: 2).
+        channels: Number of channels used, drawn at random; bounds the model's size (default: 100).
+        seed: Seed of the draw (default: 0).
+
+    Shapes:
+        - **input:** teacher features ``[B, C, H, W]``.
+        - **output:** ``[B, rows, columns]``, see :meth:`grid_size`: standard deviations above the mean
+          distance of the validation images, or distances before :meth:`calibrate`.
+
+    Raises:
+        ValueError: If an argument is below 1.
+
+    Example:
+        >>> import torch
+        >>> scorer = NodeGaussian(window=2, stride=2, channels=3)
+        >>> scorer.fit([torch.randn(50, 8, 4, 4, generator=torch.Generator().manual_seed(0))])
+        >>> scorer(torch.zeros(1, 8, 4, 4)).shape
+        torch.Size([1, 2, 2])
+    """
+
+    selected: Tensor
+    mean: Tensor
+    precision: Tensor
+    center: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, window: int = 4, stride: int = 2, channels: int = 100, seed: int = 0
+    ) -> None:
+        super().__init__()
+        if window < 1 or stride < 1 or channels < 1:
+            raise ValueError(
+                "Expected 'window', 'stride' and 'channels' of at least 1 "
+                f"(got {window}, {stride} and {channels})"
+            )
+        self.window = window
+        self.stride = stride
+        self.channels = channels
+        self.seed = seed
+        self.register_buffer("selected", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("mean", torch.zeros(0))
+        self.register_buffer("precision", torch.zeros(0))
+        self.register_buffer("center", torch.tensor(0.0))
+        self.register_buffer("scale", torch.tensor(1.0))
+
+    def fit(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]] = ()) -> None:
+        """Estimates the Gaussians, see :meth:`NodeScorer.fit`; needs no mirror images."""
+        from sklearn.covariance import LedoitWolf
+
+        self._check_images(batches, mirrors)
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(batches[0].size(1), generator=generator)
+        self.selected = order[: self.channels].sort().values.to(self.selected)
+        vectors = torch.cat([self._vectors(batch.detach()) for batch in batches])
+        _, rows, columns, channels = vectors.shape
+        by_node = vectors.double().flatten(1, 2).transpose(0, 1).cpu().numpy()
+        fits = [LedoitWolf().fit(node) for node in by_node]
+        mean = torch.stack([torch.from_numpy(fit.location_) for fit in fits])
+        precision = torch.stack([torch.from_numpy(fit.precision_) for fit in fits])
+        self._store(
+            mean=mean.view(rows, columns, channels),
+            precision=precision.view(rows, columns, channels, channels),
+        )
+
+    def calibrate(self, batches: list[Tensor]) -> None:
+        """Estimates mean and standard deviation of every node's distances on validation features."""
+        distances = torch.cat([self._distances(batch) for batch in batches])
+        std = distances.std(0, correction=0)
+        # A floor on the scale keeps a node where few validation images agree by chance from dominating.
+        floor = max(float(std.mean()) / 4, 1e-6)
+        self._store(center=distances.mean(0), scale=std.clamp(min=floor))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Computes every node's score."""
+        return (self._distances(features) - self.center) / self.scale
+
+    def _vectors(self, features: Tensor) -> Tensor:
+        """Window means ``[B, rows, columns, channels]``."""
+        window = (min(self.window, features.size(2)), min(self.window, features.size(3)))
+        pooled = F.avg_pool2d(features[:, self.selected].float(), window, self.stride)
+        return pooled.permute(0, 2, 3, 1)
+
+    def _distances(self, features: Tensor) -> Tensor:
+        self._require_fit()
+        centered = self._vectors(features) - self.mean
+        squared = torch.einsum("brci,rcij,brcj->brc", centered, self.precision, centered)
+        return squared.clamp(min=0).sqrt()
+
+    def extra_repr(self) -> str:
+        """Shows window, stride and channels."""
+        return f"window={self.window}, stride={self.stride}, channels={self.channels}"
+
+
+class NodeNeighbors(NodeScorer):
+    r"""Compares a node's nearest training nodes at its own position with those elsewhere.
+
+    .. math::
+        A_n(i) = \frac{1}{k} \sum_{j \in \mathcal{N}_k^{here}(i)} \|z_i - z_j\|^2
+        - \frac{1}{k} \sum_{j \in \mathcal{N}_k^{elsewhere}(i)} \|z_i - z_j\|^2, \qquad A_n = \max_i A_n(i)
+
+    :math:`\mathcal{N}_k^{here}(i)` are the nearest training nodes at the position of :math:`i`,
+    :math:`\mathcal{N}_k^{elsewhere}(i)` the nearest ones whose windows do not touch that of :math:`i`.
+    Patches that are normal only elsewhere score high; rare patches, far from everything, do not.
+    :math:`z` are the teacher's window means in the linear discriminant directions that separate the
+    positions, whitened within positions. Each window size is standardised over validation images; the
+    sizes are then added. It suits images whose parts have fixed positions.
+
+    With ``mirrored`` the training images' mirror images (left-right and upside down) count as elsewhere
+    and enter the directions as classes of their own. This finds many more mirrored parts; leave it off
+    where normal parts may be mirrored.
+
+    Args:
+        windows: Sides of the windows in cells, ascending by even steps (default: 2, 4, 6).
+        stride: Cells from one node to the next (default: 2).
+        dimensions: Number of discriminant directions, lowered to what the data allow (default: 64).
+        k: Number of neighbours (default: 3).
+        elsewhere: Number of training nodes kept to compare with, drawn at random (default: 9000).
+        seed: Seed of the draw (default: 0).
+        mirrored: Whether mirror images count as elsewhere (default: False).
+
+    Shapes:
+        - **input:** teacher features ``[B, C, H, W]``.
+        - **output:** ``[B, rows, columns]``: sums over window sizes of standard deviations above the mean
+          of the validation images' maxima, or of plain scores before :meth:`calibrate`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> scorer = NodeNeighbors(windows=(1, 3), dimensions=4)
+        >>> scorer.fit([torch.randn(9, 8, 6, 6, generator=torch.Generator().manual_seed(0))])
+        >>> scorer(torch.zeros(2, 8, 6, 6)).shape
+        torch.Size([2, 3, 3])
+    """
+
+    projection: Tensor  # [windows, C, dimensions]
+    shift: Tensor  # [windows, C]
+    here: Tensor  # [windows, images, nodes, dimensions]
+    drawn: Tensor  # [elsewhere], image * nodes + node
+    reflections: Tensor  # [windows, elsewhere, dimensions], of mirror images
+    center: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        windows: Sequence[int] = (2, 4, 6),
+        stride: int = 2,
+        dimensions: int = 64,
+        k: int = 3,
+        elsewhere: int = 9000,
+        seed: int = 0,
+        mirrored: bool = False,
+    ) -> None:
+        super().__init__()
+        steps = [larger - smaller for smaller, larger in pairwise(windows)]
+        if not windows or windows[0] < 1 or any(step < 2 or step % 2 for step in steps):
+            raise ValueError(
+                f"Expected 'windows' of at least 1, ascending by even steps (got {tuple(windows)})"
+            )
+        if min(stride, dimensions, k, elsewhere) < 1:
+            raise ValueError(
+                "Expected 'stride', 'dimensions', 'k' and 'elsewhere' of at least 1 "
+                f"(got {stride}, {dimensions}, {k} and {elsewhere})"
+            )
+        self.windows = tuple(windows)
+        self.window = self.windows[0]  # the larger windows have the same centres
+        self.stride = stride
+        self.dimensions = dimensions
+        self.k = k
+        self.elsewhere = elsewhere
+        self.seed = seed
+        self.mirrored = mirrored
+        for name in ("projection", "shift", "here", "reflections"):
+            self.register_buffer(name, torch.zeros(0))
+        self.register_buffer("drawn", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("center", torch.zeros(len(self.windows)))
+        self.register_buffer("scale", torch.ones(len(self.windows)))
+
+    def fit(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]] = ()) -> None:
+        """Keeps the training images' nodes, see :meth:`NodeScorer.fit`."""
+        self._check_images(batches, mirrors)
+        projections, shifts, here, reflections = [], [], [], []
+        drawn = torch.zeros(0, dtype=torch.int64)
+        for window in self.windows:
+            views = [
+                torch.cat([self._vectors(batch.detach(), window) for batch in view])
+                for view in (batches, *mirrors)
+            ]
+            shift, projection = _discriminants(views, self.dimensions, self.seed)
+            z, *mirrored = ((view - shift) @ projection for view in views)
+            drawn = self._draw(z.size(0) * z.size(1))
+            projections.append(projection)
+            shifts.append(shift)
+            here.append(z)
+            if mirrored:
+                others = torch.cat(mirrored).flatten(0, 1)
+                reflections.append(others[self._draw(len(others))])
+        self._store(
+            projection=torch.stack(projections),
+            shift=torch.stack(shifts),
+            here=torch.stack(here),
+            drawn=drawn,
+            reflections=torch.stack(reflections) if reflections else torch.zeros(0),
+        )
+
+    def calibrate(self, batches: list[Tensor]) -> None:
+        """Estimates mean and standard deviation of every window size's maxima on validation features."""
+        maxima = torch.cat([self._scores(batch).amax(2) for batch in batches])
+        std = maxima.std(0, correction=0)
+        self._store(center=maxima.mean(0), scale=std.clamp(min=1e-6))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Computes every node's score."""
+        scores = (self._scores(features) - self.center[:, None]) / self.scale[:, None]
+        return scores.sum(1).view(-1, *self.grid_size(*features.shape[2:]))
+
+    def _draw(self, number: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randperm(number, generator=generator)[: self.elsewhere]
+
+    def _vectors(self, features: Tensor, window: int) -> Tensor:
+        """Window means ``[B, nodes, C]``, at the border of what lies within the map."""
+        padding = (window - self.window) // 2
+        size = [min(window, side + 2 * padding) for side in features.shape[2:]]
+        pooled = F.avg_pool2d(features.float(), size, self.stride, padding, count_include_pad=False)
+        return pooled.flatten(2).transpose(1, 2)
+
+    def _scores(self, features: Tensor) -> Tensor:
+        """Scores of every window size, ``[B, windows, nodes]``."""
+        self._require_fit()
+        rows, columns = self.grid_size(*features.shape[2:])
+        grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(self.drawn)
+        places = grid[self.drawn % (rows * columns)]
+        distance = (grid[:, None] - places[None]).abs().amax(2) * self.stride
+        found = []
+        for number, window in enumerate(self.windows):
+            z = (self._vectors(features, window) - self.shift[number]) @ self.projection[number]
+            here = torch.cdist(z.transpose(0, 1), self.here[number].transpose(0, 1)).transpose(0, 1)
+            # On small grids where some node touches all others, only the node itself is excluded.
+            far = bool((distance >= window).any(1).all())
+            excluded = distance < (window if far else 1)
+            others = self.here[number].flatten(0, 1)[self.drawn]
+            if self.reflections.numel():
+                others = torch.cat([others, self.reflections[number]])
+                excluded = F.pad(excluded, (0, self.reflections.size(1)))  # never excluded
+            step = max(1, _TILE // excluded.numel())
+            elsewhere = [
+                self._nearest(torch.cdist(part, others).masked_fill(excluded, torch.inf))
+                for part in z.split(step)
+            ]
+            found.append(self._nearest(here) - torch.cat(elsewhere))
+        return torch.stack(found, dim=1)
+
+    def _nearest(self, distances: Tensor) -> Tensor:
+        """Mean of the k smallest squared distances of the last axis, ignoring infinite ones."""
+        k = min(self.k, distances.size(-1))
+        smallest = distances.topk(k, dim=-1, largest=False).values.square()
+        finite = smallest.isfinite()
+        return smallest.masked_fill(~finite, 0).sum(-1) / finite.sum(-1).clamp(min=1)
+
+    def extra_repr(self) -> str:
+        """Shows windows, stride, dimensions, k and mirrored."""
+        mirrored = ", mirrored=True" if self.mirrored else ""
+        return f"{self.windows}, stride={self.stride}, dimensions={self.dimensions}, k={self.k}{mirrored}"
+
+
+def make_node_scorer(node_scorer: str | dict[str, Any] | None) -> NodeScorer | None:
+    """Builds a scorer of nodes from its name or arguments.
+
+    Args:
+        node_scorer: None for no scorer, ``"gaussian"`` for a :class:`NodeGaussian`, ``"neighbors"`` for a
+            :class:`NodeNeighbors`, or a dictionary of arguments with one of these names as ``type``
+            (default: ``"gaussian"``).
+
+    Raises:
+        ValueError: If the name or an argument is unknown.
+
+    Example:
+        >>> make_node_scorer({"type": "neighbors", "k": 5})
+        NodeNeighbors((2, 4, 6), stride=2, dimensions=64, k=5)
+    """
+    if node_scorer is None:
+        return None
+    options = dict(node_scorer) if isinstance(node_scorer, dict) else {"type": node_scorer}
+    name = options.pop("type", "gaussian")
+    types: dict[Any, type[NodeScorer]] = {"gaussian": NodeGaussian, "neighbors": NodeNeighbors}
+    if name not in types:
+        raise ValueError(f"Expected 'node_scorer' to be 'gaussian' or 'neighbors' (got {name!r})")
+    try:
+        return types[name](**options)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected 'node_scorer' with the options of '{name}' ({error})"
+        ) from error
+
+
+def _discriminants(
+    views: Sequence[Tensor], dimensions: int, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Linear discriminant analysis: mean ``[C]`` and directions ``[C, dimensions]``.
+
+    A class is a position in a view, its members are the images; a view holds vectors ``[images, positions,
+    C]``. The covariance within classes is shrunk (Ledoit-Wolf) once for all classes, from a sample:
+    scikit-learn's LinearDiscriminantAnalysis shrinks every class of a few images by itself.
+    """
+    from sklearn.covariance import LedoitWolf
+
+    means = [view.mean(0) for view in views]
+    generator = torch.Generator().manual_seed(seed)
+    sample = []
+    for view, mean in zip(views, means, strict=True):
+        within = (view - mean).flatten(0, 1)
+        chosen = torch.randperm(within.size(0), generator=generator)[: _SAMPLE // len(views)]
+        sample.append(within[chosen.to(within.device)].double().cpu())
+    fit = LedoitWolf(assume_centered=True).fit(torch.cat(sample).numpy())
+    values, axes = torch.linalg.eigh(torch.from_numpy(fit.covariance_))
+    whiten = axes * values.clamp(min=max(1e-8 * float(values.max()), 1e-12)).rsqrt()
+    class_means = torch.cat(means)
+    shift = class_means.mean(0)
+    between = (class_means - shift).double().cpu() @ whiten
+    _, _, directions = torch.linalg.svd(between, full_matrices=False)
+    projection = whiten @ directions[:dimensions].T
+    return shift, projection.to(views[0])

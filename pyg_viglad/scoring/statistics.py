@@ -1,0 +1,253 @@
+"""Statistics of normal images, which turn features and maps into scores."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "ChannelNormalization",
+    "Mahalanobis",
+    "MapCalibration",
+    "Standardization",
+    "Statistics",
+]
+
+
+class Statistics(nn.Module):
+    """Base class of modules whose buffers are estimated from data by ``fit``.
+
+    The buffers are saved with the model. Use before ``fit`` raises ``ValueError``.
+
+    Attributes:
+        fitted: Whether the buffers are estimated, a bool buffer ``[]``.
+    """
+
+    fitted: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("fitted", torch.tensor(False))
+
+    def _store(self, **estimates: Tensor) -> None:
+        """Sets buffers, keeping their types and devices."""
+        for name, value in estimates.items():
+            setattr(self, name, value.detach().to(self.get_buffer(name)).contiguous())
+        self.fitted = torch.ones_like(self.fitted)
+
+    def _require_fit(self) -> None:
+        if not self.fitted:
+            raise ValueError(f"Expected fit() before use (got a {type(self).__name__} not fitted)")
+
+    def extra_repr(self) -> str:
+        """Shows whether the module is fitted."""
+        return "" if self.fitted else "not fitted"
+
+
+class ChannelNormalization(Statistics):
+    r"""Standardises every channel: :math:`(T(I)_c - \mu_c) / \sigma_c` over the training images.
+
+    EfficientAD takes these statistics before any loss or map, so that all channels have the same weight.
+    They are accumulated in float64. A constant channel is only centred.
+
+    Args:
+        channels: Number of channels C.
+
+    Shapes:
+        - **input and output:** ``[B, C, H, W]``.
+
+    Example:
+        >>> import torch
+        >>> normalize = ChannelNormalization(1)
+        >>> normalize.fit([torch.arange(8.).view(2, 1, 2, 2)])
+        >>> normalize(torch.full((1, 1, 1, 1), 3.5))
+        tensor([[[[0.]]]])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Estimates mean and standard deviation over all pixels of all batches ``[B, C, H, W]``.
+
+        Raises:
+            ValueError: If there is no batch.
+        """
+        count = 0
+        mean = spread = torch.zeros_like(self.mean, dtype=torch.float64)
+        for batch in batches:
+            values = batch.detach().to(mean).transpose(0, 1).flatten(1)
+            number = values.size(1)
+            batch_mean = values.mean(1)
+            batch_spread = (values - batch_mean[:, None]).square().sum(1)
+            # Chan's update of mean and sum of squares by a whole batch.
+            shift = batch_mean - mean
+            mean = mean + shift * number / (count + number)
+            spread = spread + batch_spread + shift.square() * count * number / (count + number)
+            count += number
+        if count == 0:
+            raise ValueError("Expected at least one training image (got none)")
+        std = (spread / count).sqrt()
+        self._store(mean=mean, std=torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardises features."""
+        self._require_fit()
+        return (features - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
+
+
+class MapCalibration(Statistics):
+    r"""Maps two quantiles of the validation maps to 0 and 0.1 (Section IV-C).
+
+    .. math::
+        m' = 0.1 \, \frac{m - q_{start}}{q_{end} - q_{start}}
+
+    The quantiles are exact, over all pixels of all maps of normal validation images. The denominator is
+    at least 1e-6, for constant maps.
+
+    Args:
+        start: Quantile that becomes 0 (default: 0.9).
+        end: Quantile that becomes 0.1 (default: 0.995; the paper has 0.999 for Digit Anatomy).
+
+    Raises:
+        ValueError: Unless ``0 <= start < end <= 1``.
+
+    Example:
+        >>> import torch
+        >>> calibrate = MapCalibration(0.5, 1.0)
+        >>> calibrate.fit(torch.arange(5.).view(1, 1, 5))
+        >>> calibrate(torch.tensor([2., 4., 6.]))
+        tensor([0.0000, 0.1000, 0.2000])
+    """
+
+    q_start: Tensor
+    q_end: Tensor
+
+    def __init__(self, start: float = 0.9, end: float = 0.995) -> None:
+        super().__init__()
+        if not 0 <= start < end <= 1:
+            raise ValueError(f"Expected 0 <= start < end <= 1 (got {start} and {end})")
+        self.start = start
+        self.end = end
+        self.register_buffer("q_start", torch.tensor(0.0))
+        self.register_buffer("q_end", torch.tensor(0.1))
+
+    def fit(self, maps: Tensor) -> None:
+        """Estimates the quantiles of maps ``[B, H, W]``.
+
+        Raises:
+            ValueError: If the maps are empty or not finite.
+        """
+        if not maps.numel() or not torch.isfinite(maps).all():
+            raise ValueError(f"Expected finite validation maps (got {list(maps.shape)})")
+        # torch.quantile is limited to 2^24 values; NumPy is not.
+        values = np.quantile(maps.detach().double().cpu().numpy(), [self.start, self.end])
+        self._store(q_start=torch.tensor(values[0]), q_end=torch.tensor(values[1]))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Calibrates maps of any shape."""
+        self._require_fit()
+        return 0.1 * (maps - self.q_start) / (self.q_end - self.q_start).clamp(min=1e-6)
+
+
+class Mahalanobis(Statistics):
+    r"""Computes Mahalanobis distances under a Gaussian of the training images (Eq. 18).
+
+    .. math::
+        A_f = M_G[f] = \sqrt{(f - \mu)^T \Sigma^{-1} (f - \mu)}
+
+    where :math:`f` is the spatial mean of features and :math:`\Sigma` the Ledoit-Wolf estimate, as in
+    PUAD: with about as many training images as channels, the sample covariance is singular.
+
+    Args:
+        channels: Number of channels C.
+
+    Shapes:
+        - **input:** vectors ``[B, C]``.
+        - **output:** distances ``[B]``, 0 at the mean.
+
+    Example:
+        >>> import torch
+        >>> distance = Mahalanobis(3)
+        >>> distance.fit(torch.randn(500, 3, generator=torch.Generator().manual_seed(0)))
+        >>> distance(distance.mean[None])
+        tensor([0.])
+    """
+
+    mean: Tensor
+    precision: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("precision", torch.eye(channels))
+
+    def fit(self, features: Tensor) -> None:
+        """Estimates the Gaussian of training vectors ``[n, C]``.
+
+        Raises:
+            ValueError: If there are fewer than 2 vectors or one is not finite.
+        """
+        from sklearn.covariance import LedoitWolf
+
+        if features.dim() != 2 or features.size(0) < 2 or not torch.isfinite(features).all():
+            raise ValueError(
+                f"Expected at least 2 finite training vectors [n, C] (got {list(features.shape)})"
+            )
+        estimate = LedoitWolf().fit(features.detach().double().cpu().numpy())
+        self._store(
+            mean=torch.from_numpy(estimate.location_),
+            precision=torch.from_numpy(estimate.precision_),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Computes the distance of each vector."""
+        self._require_fit()
+        centered = features.float() - self.mean
+        squared = ((centered @ self.precision) * centered).sum(-1)
+        return squared.clamp(min=0).sqrt()
+
+
+class Standardization(Statistics):
+    """Standardises scores by mean and standard deviation of the validation scores.
+
+    PUAD (Sugawara and Imamura, ICIP 2024) adds scores of different scale after this step. The standard
+    deviation is at least 1e-6.
+
+    Example:
+        >>> import torch
+        >>> standardize = Standardization()
+        >>> standardize.fit(torch.tensor([1., 3.]))
+        >>> standardize(torch.tensor([4.]))
+        tensor([2.])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(0.0))
+        self.register_buffer("std", torch.tensor(1.0))
+
+    def fit(self, scores: Tensor) -> None:
+        """Estimates mean and standard deviation of scores ``[n]``.
+
+        Raises:
+            ValueError: If there is no score or one is not finite.
+        """
+        if not scores.numel() or not torch.isfinite(scores).all():
+            raise ValueError(f"Expected finite validation scores (got {scores.tolist()[:5]})")
+        scores = scores.double()
+        self._store(mean=scores.mean(), std=scores.std(correction=0).clamp(min=1e-6))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Standardises scores of any shape."""
+        self._require_fit()
+        return (scores - self.mean) / self.std
