@@ -1,4 +1,4 @@
-"""Execute the notebooks of this folder, all or those named, and write their outputs into them."""
+"""Executes the notebooks of this folder, all or those named, and writes their outputs into them."""
 
 import argparse
 import base64
@@ -15,16 +15,18 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from PIL import Image
 
+from pyg_viglad.files import write_text
+
 __all__ = ["execute", "find_notebooks", "main", "strip", "write"]
 
 HERE = Path(__file__).resolve().parent
 
 
 def find_notebooks(names: list[str] | None = None, folder: Path = HERE) -> list[Path]:
-    """Give the notebooks whose names begin with one of ``names``, or all, in order.
+    """Returns the notebooks whose names begin with one of ``names``, or all, in order.
 
     Raises:
-        ValueError: If a name fits none.
+        ValueError: If no notebook fits a name.
     """
     paths = sorted(folder.glob("[0-9]*.ipynb"))
     for name in names or []:
@@ -35,16 +37,12 @@ def find_notebooks(names: list[str] | None = None, folder: Path = HERE) -> list[
 
 
 def execute(path: Path, folder: Path, timeout: int = 600) -> NotebookNode:
-    """Run a notebook from top to bottom in a kernel of this Python, with ``folder`` as its own.
-
-    The notebook's file is only read. The package is the one beside this folder, installed or not.
+    """Executes a notebook in ``folder`` with the package beside this folder; does not write it.
 
     Raises:
         CellExecutionError: If a cell fails.
     """
     notebook = nbformat.read(path, as_version=4)
-    before = os.environ.get("PYTHONPATH")
-    paths = [str(HERE.parent)] + ([before] if before else [])
     client = NotebookClient(
         notebook,
         timeout=timeout,
@@ -54,18 +52,16 @@ def execute(path: Path, folder: Path, timeout: int = 600) -> NotebookNode:
         record_timing=False,
         coalesce_streams=True,
     )
-    client.execute(env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    search = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    client.execute(env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))})
     return strip(notebook)
 
 
 def strip(notebook: NotebookNode) -> NotebookNode:
-    """Take out what differs between machines: times, the kernel's name, addresses of objects, bytes."""
-    notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
+    """Removes what differs between machines (metadata, addresses) and makes the pictures smaller."""
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    notebook.metadata = nbformat.from_dict(metadata)
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({})
         for output in cell.get("outputs", []):
@@ -76,32 +72,29 @@ def strip(notebook: NotebookNode) -> NotebookNode:
             if "text/plain" in data:
                 data["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", data["text/plain"])
             if "image/png" in data:
-                data["image/png"] = base64.b64encode(_shrink(data["image/png"])).decode()
+                data["image/png"] = _shrink(data["image/png"])
     return notebook
 
 
-def _shrink(encoded: str) -> bytes:
-    """Give a picture 256 colours where that makes it smaller: a third of the bytes, no visible loss."""
-    picture = base64.b64decode(encoded)
-    drawn = Image.open(io.BytesIO(picture))
-    if drawn.mode == "P":  # it has been done
-        return picture
-    smaller = io.BytesIO()
-    few = drawn.convert("RGB").quantize(256, kmeans=3, dither=Image.Dither.NONE)
-    few.save(smaller, "PNG", optimize=True)
-    return min(picture, smaller.getvalue(), key=len)
+def _shrink(encoded: str) -> str:
+    """Reduces a picture to 256 colours: a third of the bytes without a visible difference."""
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    if picture.mode == "P":  # already reduced
+        return encoded
+    reduced = io.BytesIO()
+    colors = picture.convert("RGB").quantize(256, kmeans=3, dither=Image.Dither.NONE)
+    colors.save(reduced, "PNG", optimize=True)
+    return min(encoded, base64.b64encode(reduced.getvalue()).decode(), key=len)
 
 
 def write(notebook: NotebookNode, path: Path) -> None:
-    """Write a notebook whole or not at all."""
+    """Validates a notebook and writes it."""
     nbformat.validate(notebook)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, nbformat.writes(notebook) + "\n")
 
 
 def main(args: list[str] | None = None) -> None:
-    """Execute notebooks in place; each has a temporary folder for the files that it writes."""
+    """Executes notebooks in place; the files that a notebook writes go to a temporary folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="beginnings of names, such as 01; default: all")
     parser.add_argument("--timeout", type=int, default=600, help="seconds a cell may take")
