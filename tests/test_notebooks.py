@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and are stored with outputs that say nothing of one machine."""
+"""Execution and stored outputs of the notebooks in examples/."""
 
 import base64
 import copy
@@ -23,7 +23,7 @@ def code_cells(notebook):
 
 
 def kinds(cell):
-    """What a cell has put out: text, pictures, errors."""
+    """Types of a cell's outputs: MIME types, streams, errors."""
     found = set()
     for output in cell.outputs:
         found |= set(output.get("data", {})) or {output.get("name", output.output_type)}
@@ -31,7 +31,7 @@ def kinds(cell):
 
 
 def texts(notebook):
-    """All text of a notebook: sources, and outputs other than pictures."""
+    """All text of a notebook: sources and outputs without pictures."""
     for cell in notebook.cells:
         yield cell.source
         for output in cell.get("outputs", []):
@@ -79,7 +79,7 @@ def test_stored_without_traces_of_a_machine(stored):
     assert not [part for part in texts(notebook) if "Warning" in part or re.search(r"\d+%\|", part)]
 
 
-def test_begins_with_what_the_reader_gets(stored):
+def test_begins_with_its_result(stored):
     first = stored[1].cells[0]
     assert first.cell_type == "markdown"
     title, _, sentence = first.source.partition("\n\n")
@@ -127,7 +127,7 @@ def test_a_failing_notebook_stays_as_it_was(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["01_own.ipynb"]
 
 
-def test_writes_outputs_and_tells_seconds_and_size(tmp_path, monkeypatch, capsys):
+def test_writes_outputs_and_prints_seconds_and_size(tmp_path, monkeypatch, capsys):
     path = own_notebook(tmp_path, "6 * 7")
     monkeypatch.setattr("examples.run_notebooks.find_notebooks", lambda names: [path])
     main([])

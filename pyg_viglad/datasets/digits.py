@@ -173,7 +173,7 @@ class DigitAnatomy(AnomalyDataset):
 
         def draw(digit: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
             chosen = int(rng.choice(pools[digit]))
-            # Three numbers, of which one is used, as earlier crops took: the digits stay the same.
+            # One number would do. Three keep the digits that earlier versions drew for a seed.
             torch.default_generator.manual_seed(int(rng.integers(2**63, size=3)[0]))
             return np.asarray(crop(Image.fromarray(source.images[chosen]))), chosen
 
