@@ -1,4 +1,4 @@
-"""Small maps, truths and scores by chance."""
+"""Small random maps, targets and scores."""
 
 import numpy as np
 import pytest
@@ -6,23 +6,23 @@ import torch
 
 
 def sample(seed, levels=None, images=6, dtype=np.float32):
-    """Maps of two sizes and 0 to 3 overlapping defects an image; few ``levels`` give many ties."""
+    """Maps of two sizes and 0 to 3 overlapping defects per image; few ``levels`` give many ties."""
     generator = np.random.default_rng(seed)
-    maps, truths = [], []
+    maps, targets = [], []
     for i in range(images):
         shape = (5, 7) if i % 2 else (6, 4)
         values = generator.normal(size=shape)
         if levels:
             values = np.round(values * levels) / levels
-        truth = []
+        target = []
         for _ in range(i % 4):
             mask = generator.random(shape) < 0.3
             mask[2, 1:3] = True
-            truth.append((mask, int(generator.integers(1, 1 + mask.sum()))))
+            target.append((mask, int(generator.integers(1, 1 + mask.sum()))))
             values = values + mask * generator.integers(0, 2)
         maps.append(values.astype(dtype))
-        truths.append(truth)
-    return maps, truths
+        targets.append(target)
+    return maps, targets
 
 
 def assert_by_kind(metric, oracle, levels):
