@@ -117,12 +117,11 @@ def select_graphs(graphs: Mapping[str, Batch]) -> dict[str, Batch]:
         raise ValueError(
             f"Expected the graphs 'input', 'encoder' and 'decoder' (got no {missing[0]!r})"
         )
-    name, chosen = "encoder", graphs["encoder"]
-    number = sum(key.startswith("encoder.") for key in graphs)
-    while _is_complete(chosen) and number > 0:
-        name, chosen = f"encoder block {number}", graphs[f"encoder.{number - 1}"]
-        number -= 1
-    return {"input": graphs["input"], name: chosen, "decoder": graphs["decoder"]}
+    blocks = [key for key in graphs if key.startswith("encoder.")]
+    candidates = ["encoder", *reversed(blocks)]
+    name = next((key for key in candidates if not _is_complete(graphs[key])), candidates[-1])
+    label = name if name == "encoder" else f"encoder block {int(name.removeprefix('encoder.')) + 1}"
+    return {"input": graphs["input"], label: graphs[name], "decoder": graphs["decoder"]}
 
 
 def _move_to_original(graph: Data, size: tuple[int, int]) -> None:

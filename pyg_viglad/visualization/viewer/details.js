@@ -59,11 +59,12 @@ function describeScores(views, payload) {
     const {name, mark, unit} = payload.scales[key]
     const values = views.map(({graph, node}) => payload.scores[graph.scores][key]?.[node] ?? NaN)
     return element("tr", {"data-score": key}, element("td", {}, name + unit),
-      ...values.map((value) => element("td", mark !== null && value > mark ? {class: "above"} : {}, number(value, 2))))
+      ...values.map((value) => element("td", value > mark ? {class: "above"} : {}, number(value, 2))))
   })
-  const note = element("p", {class: "note"}, `▲ above ${payload.scales[keys[0]].mark}, the mark of the calibrated maps`)
-  const above = rows.some((row) => row.querySelector(".above"))
-  return [table(["patch score", "input", "encoder", "decoder"], rows, {class: "scores"}), ...(above ? [note] : [])]
+  const above = keys.filter((key, index) => rows[index].querySelector(".above"))
+  const marks = new Set(above.map((key) => `${payload.scales[key].mark}${payload.scales[key].unit}`))
+  const note = element("p", {class: "note"}, `▲ above the mark of its map: ${[...marks].join(", ")}`)
+  return [table(["patch score", "input", "encoder", "decoder"], rows, {class: "scores"}), ...(above.length ? [note] : [])]
 }
 
 function describeChanges([input, encoder, decoder], x, y) {
@@ -71,10 +72,9 @@ function describeChanges([input, encoder, decoder], x, y) {
   const notes = new Set()
   const rows = pairs.map(([name, before, after]) => {
     const change = compare(before.graph, after.graph, x, y)
-    if (!change.equal) notes.add("On different grids, neighbours are compared by position: those of the finer graph count as the coarser patches that hold their centres, each once.")
-    if (change.inside) notes.add("Neighbours within the selected coarse patch itself (“inside”) are left out.")
+    if (!change.equal) notes.add("On different grids, neighbours are compared on the coarser one: all nodes within a patch vote for its neighbours, and edges within it do not count.")
     const on = `${change.grid.rows} × ${change.grid.columns}`
-    return element("tr", {"data-pair": name}, ...[name, change.kept, change.lost, change.gained, on].map((value) => element("td", {}, String(value))))
+    return element("tr", {"data-pair": name}, ...[name, change.kept.length, change.lost.length, change.gained.length, on].map((value) => element("td", {}, String(value))))
   })
   return [table(["neighbours", "kept", "lost", "new", "on grid"], rows, {class: "changes"}), element("p", {class: "note"}, [...notes].join(" "))]
 }
@@ -92,10 +92,6 @@ function describeScale(scale, palette) {
     const edge = value === low ? "first" : value === high ? "last" : ""
     ticks.append(element("span", {class: edge, style: `left:${at(value)}`}, text.replace("-", "−")))
   }
-  const parts = [element("p", {}, title)]
-  if (mark !== null && mark > low && mark < high) {
-    bar.append(element("i", {style: `left:${at(mark)}`}))
-  }
-  parts.push(element("p", {class: "mark"}, markText))
-  return [parts[0], bar, ticks, ...parts.slice(1)]
+  if (mark > low && mark < high) bar.append(element("i", {style: `left:${at(mark)}`}))
+  return [element("p", {}, title), bar, ticks, element("p", {class: "mark"}, markText)]
 }

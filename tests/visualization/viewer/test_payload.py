@@ -15,8 +15,12 @@ import torch
 from pyg_viglad import ViGAutoEncoder, ViGLAD
 from pyg_viglad.graphs import record_graphs, select_graphs
 from pyg_viglad.visualization import GraphViewer
-from pyg_viglad.visualization._viewer_graphs import graph_payload
-from pyg_viglad.visualization._viewer_maps import data_url
+from pyg_viglad.visualization.viewer.payload import (
+    data_url,
+    map_scales,
+    pack_graph,
+    pack_maps,
+)
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +92,28 @@ def test_edges_in_any_order_keep_their_ranks(image, graphs):
     graph = graphs["decoder"][0]
     order = torch.argsort(graph.edge_index[1] % 7, stable=True)
     graph.edge_index, graph.distance = graph.edge_index[:, order], graph.distance[order]
-    (packed, *_), _ = graph_payload(
-        {"input": graph, "encoder": graph, "decoder": graph}, 0, (60, 84)
-    )
+    packed = pack_graph(graph, "graph")
     assert np.array_equal(packed["sources"], graphs["decoder"].edge_index[0])
+
+
+def test_every_map_on_its_own_scale(model, image):
+    """Calibrated maps on 0 to 0.5, marked at 0.1; A_n in standard deviations on 0 to 6, marked at 3."""
+    scales = map_scales(None, (0.9, 0.995))
+    payload = page_payload(GraphViewer.from_model(model, image).to_html())
+    for key, scale in payload["scales"].items():
+        of_nodes = key == "node_score"
+        assert scale["limits"] == ([0, 6] if of_nodes else [0, 0.5])
+        assert scale["mark"] == (3 if of_nodes else 0.1)
+        assert ("\N{GREEK SMALL LETTER SIGMA}" in scale["unit"]) == of_nodes
+        assert ("calibrated" in scale["title"]) == (not of_nodes)
+    assert map_scales(0.3, (0.9, 0.995))["local_score"]["mark"] == 0.3
+    assert map_scales(0.3, (0.9, 0.995))["node_score"]["mark"] == 3
+    prediction = model.predict(image)
+    values = torch.linspace(-1, 7, 96 * 96).view(1, 96, 96)
+    maps = pack_maps(prediction._replace(node_map=values, local_map=values), 0, None, scales)
+    for key, high in (("node_score", 6), ("local_score", 0.5)):
+        expected = (255 * (values[0] / high).clamp(0, 1)).round()
+        assert np.abs(maps[key] - expected.numpy()).max() <= 1
 
 
 def test_scores_are_sent_once_a_grid(model, image):
@@ -137,9 +159,9 @@ def test_fewer_graphs_and_one_image_of_several(image, graphs):
     for packed in payload["graphs"]:
         edges = both[packed["name"]][1].edge_index
         assert np.array_equal(packed["sources"], edges[0])
-    with pytest.raises(ValueError, match="Expected number="):
+    with pytest.raises(ValueError, match=r"graphs\['input'\] to be of one image \(got 2\)"):
         GraphViewer(image, both)
-    with pytest.raises(ValueError, match="Expected number from 0 to 1"):
+    with pytest.raises(ValueError, match=r"an image of graphs\['input'\] from 0 to 1 \(got 2\)"):
         GraphViewer(image, both, number=2)
 
 
@@ -193,7 +215,7 @@ def test_errors(image, graphs, tmp_path):
         GraphViewer(image, {"input": graphs["input"], "decoder": graphs["decoder"]})
     with pytest.raises(ValueError, match=r"Expected names that start with input.*'other'"):
         GraphViewer(image, {**graphs, "other": graphs["input"]})
-    with pytest.raises(ValueError, match="Expected node from 0 to"):
+    with pytest.raises(ValueError, match="Expected node to be from 0 to"):
         GraphViewer(image, graphs, node=10**6)
     with pytest.raises(ValueError, match="Expected node inside the image of 84 x 60 pixels"):
         GraphViewer(image, graphs, node=(85.0, 3.0))

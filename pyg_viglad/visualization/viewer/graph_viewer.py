@@ -1,4 +1,4 @@
-"""A page to click through the graphs of one image: a patch's neighbours, and what becomes of them."""
+"""A page to click through the graphs of one image."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_viglad.files import write_text
 from pyg_viglad.graphs import record_graphs
 from pyg_viglad.models import Prediction, ViGAutoEncoder, ViGLAD
-from pyg_viglad.transforms import to_image
-from pyg_viglad.transforms.to_image import ImageLike
-from pyg_viglad.visualization._inputs import as_maps
-from pyg_viglad.visualization._viewer_graphs import graph_payload, start_blocks
-from pyg_viglad.visualization._viewer_maps import (
+from pyg_viglad.transforms import ImageLike, to_image
+from pyg_viglad.visualization.drawing import as_mask, dim, mask_outline, size_of
+from pyg_viglad.visualization.viewer.payload import (
     data_url,
-    map_payload,
     map_scales,
+    pack_graphs,
+    pack_maps,
+    start_blocks,
     start_position,
     verdict,
 )
@@ -40,13 +39,10 @@ class GraphViewer:
 
     Image, input graph, one encoder and one decoder graph lie on the same pixel axes and zoom together.
     A click on a patch shows, in every graph, the patch that contains this position: its neighbours by
-    rank and distance, the patches that list it among theirs, its scores, and which neighbours it has
-    kept, lost and gained since the input graph. Sliders choose the blocks; the anomaly maps lie over
-    the image on one fixed scale, whatever their values (0 to 0.5 for the calibrated maps, 0 to 6
-    standard deviations for A_n), so a normal image stays clear.
-
-    On different grids, neighbours are compared by position: those of the finer graph count as the
-    patches of the coarser one that hold their centres.
+    rank and distance, the patches that have it among their neighbours, its scores, and which neighbours
+    it has kept, lost and gained since the input graph (:func:`~pyg_viglad.graphs.neighbor_changes`).
+    Sliders choose the blocks. The maps lie over the image on fixed scales, so a normal image stays
+    clear: the calibrated maps on 0 to 0.5, A_n on 0 to 6 standard deviations.
 
     In a notebook the viewer shows itself as the last value of a cell, or with :meth:`show`;
     :meth:`save` writes one HTML file that works offline and forbids its own requests. Needs Bokeh:
@@ -55,20 +51,21 @@ class GraphViewer:
     Args:
         image: The image at its original size, anything that :func:`~pyg_viglad.transforms.to_image`
             takes.
-        graphs: What :func:`~pyg_viglad.graphs.record_graphs` gives: ``"input"``,
+        graphs: Graphs by name, as :func:`~pyg_viglad.graphs.record_graphs` returns them: ``"input"``,
             ``"encoder.0"``, ..., ``"encoder"``, ``"decoder.0"``, ..., ``"decoder"``; also fewer, one of
             each part at least (such as those of :func:`~pyg_viglad.graphs.select_graphs`).
-        prediction: What the model says of the same images: its maps and its score are shown. Default:
-            the scores of the input graph's patches, where they have any.
+        prediction: The model's output for the same images, whose maps and score are shown. Default: the
+            scores of the input graph's patches, where they were recorded.
         mask: The true anomaly ``[h, w]`` at any resolution, outlined.
         node: Where to start: a node of the input graph, or a position (x, y) in pixels. Default: the
-            most anomalous patch; the image's centre where there are no scores.
+            most anomalous patch; the middle of the image where there are no scores.
         title: The heading.
         threshold: A value of the calibrated maps to mark on their scale. Default: 0.1, which the
-            calibration gives to the upper one of ``quantiles``.
+            calibration gives to the upper one of ``quantiles``. (A_n has a mark of its own, 3 standard
+            deviations.)
         number: The image's place in the batches of ``graphs`` and ``prediction``, where they hold
             several.
-        score_threshold: The model's threshold, to be written beside the image's score.
+        score_threshold: The model's threshold, written beside the image's score.
         quantiles: The quantiles of the validation maps that stand for 0 and 0.1.
 
     Raises:
@@ -103,44 +100,38 @@ class GraphViewer:
         if importlib.util.find_spec("bokeh") is None:
             raise ImportError("Expected Bokeh for a GraphViewer: pip install 'pyg-viglad[viewer]'")
         self._picture = to_image(image).permute(1, 2, 0).double().numpy()
-        size = (int(self._picture.shape[0]), int(self._picture.shape[1]))
+        height, width = size_of(self._picture)
         if not isinstance(graphs, Mapping) or not graphs:
             raise ValueError(f"Expected graphs by name, at least one (got {type(graphs).__name__})")
-        number = _number(number, graphs, prediction)
-        packed, scores = graph_payload(graphs, number, size)
+        packed, scores, first = pack_graphs(graphs, number, (height, width))
+        place = number or 0
+        if prediction is not None:
+            count = len(prediction.score)
+            if place >= count or (number is None and count != 1):
+                raise ValueError(
+                    f"Expected number, the image's place in the prediction's {count} (got {number})"
+                )
         scales = map_scales(threshold, quantiles)
-        first = next(graph for graph in packed if graph["part"] == "input")
-        own = scores[first["scores"]]
-        self._maps = map_payload(
-            prediction,
-            number,
-            (first["rows"], first["columns"]),
-            own,
-            {key: scale["limits"] for key, scale in scales.items()},
-        )
-        self._mask = None
-        if mask is not None:
-            values = mask if isinstance(mask, Tensor) else torch.as_tensor(np.array(mask))
-            self._mask = as_maps([values], "mask", 1)[0] > 0.5
+        self._maps = pack_maps(prediction, place, first, scales)
+        self._mask = as_mask(None if mask is None else torch.as_tensor(np.asarray(mask)))
         self._title = "Node graphs of an image" if title is None else str(title)
-        self._verdict = verdict(prediction, number, score_threshold)
-        grid = (first["rows"], first["columns"])
-        x, y = start_position(node, prediction, number, own, grid, size)
+        self._verdict = verdict(prediction, place, score_threshold)
+        x, y = start_position(node, first, prediction, place)
         self._payload: dict[str, Any] = {
-            "height": size[0],
-            "width": size[1],
+            "height": height,
+            "width": width,
             "graphs": packed,
             "scores": scores,
             "scales": scales,
             "neighbors": max(1, *(graph["neighbors"] for graph in packed)),
-            "start": {"x": x, "y": y, "block": start_blocks(graphs, packed)},
+            "start": {"x": x, "y": y, "block": start_blocks(graphs)},
         }
 
     @classmethod
     def from_model(
         cls, model: ViGLAD | ViGAutoEncoder, image: ImageLike, mask: Any = None, **options: Any
     ) -> GraphViewer:
-        """Record an image's graphs and judge it, and make the viewer of both.
+        """Returns the viewer of an image's recorded graphs and, for a fitted detector, its prediction.
 
         Args:
             model: A detector (fitted, for scores and maps), or a graph autoencoder alone.
@@ -150,24 +141,25 @@ class GraphViewer:
         """
         picture = to_image(image)
         graphs = record_graphs(model, picture)
+        prediction = None
         if isinstance(image, str | os.PathLike):
             options.setdefault("title", Path(image).name)
         if isinstance(model, ViGLAD) and model.fitted:
+            prediction = model.predict(picture)
             calibration = model.local_calibration
             options.setdefault("score_threshold", float(model.threshold))
             options.setdefault("quantiles", (calibration.start, calibration.end))
-            return cls(picture, graphs, model.predict(picture), mask=mask, **options)
-        return cls(picture, graphs, mask=mask, **options)
+        return cls(picture, graphs, prediction, mask=mask, **options)
 
     def to_html(self) -> str:
-        """Give the page as one HTML text that needs nothing else."""
+        """Returns the page as one HTML text that needs nothing else."""
         return self._html
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page as one HTML file, whole or not at all.
+        """Writes the page as one HTML file, whole or not at all.
 
         Args:
-            path: Where to; an existing file is replaced.
+            path: The file; an existing one is replaced.
 
         Returns:
             The path.
@@ -182,7 +174,7 @@ class GraphViewer:
         return target
 
     def show(self) -> None:
-        """Show the viewer in a notebook.
+        """Shows the viewer in a notebook.
 
         Raises:
             ValueError: Outside of a notebook.
@@ -201,29 +193,14 @@ class GraphViewer:
 
     @cached_property
     def _html(self) -> str:
-        from pyg_viglad.visualization._draw import _border
-        from pyg_viglad.visualization._node_panel import dim
-        from pyg_viglad.visualization._viewer_page import make_page
+        from pyg_viglad.visualization.viewer.page import make_page
 
         pictures = (data_url(self._picture), data_url(dim(self._picture, 0.7)))
-        size = (self._payload["height"], self._payload["width"])
-        outline = None if self._mask is None else _border(self._mask, size)
+        size = size_of(self._picture)
+        outline = None if self._mask is None else mask_outline(self._mask, size)
         return make_page(self._payload, pictures, self._maps, outline, self._title, self._verdict)
 
     def __repr__(self) -> str:
         height, width = self._payload["height"], self._payload["width"]
         graphs = len(self._payload["graphs"])
         return f"{type(self).__name__}({self._title!r}, {height}x{width}, {graphs} graphs)"
-
-
-def _number(number: int | None, graphs: Mapping[str, Data], prediction: Prediction | None) -> int:
-    """Check which image of the batches is meant."""
-    counts = {f"graphs[{k!r}]": int(getattr(g, "num_graphs", 1)) for k, g in graphs.items()}
-    if prediction is not None:
-        counts["prediction"] = len(prediction.score)
-    for name, count in counts.items():
-        if number is None and count != 1:
-            raise ValueError(f"Expected number=, the place of the image (got {count} in {name})")
-        if number is not None and not 0 <= number < count:
-            raise ValueError(f"Expected number from 0 to {count - 1} in {name} (got {number})")
-    return 0 if number is None else int(number)

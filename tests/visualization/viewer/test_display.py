@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pyg_viglad.visualization import GraphViewer
-from tests.visualization.browser import errors, pixels, requests
-from tests.visualization.viewer_page import (
+from tests.visualization.viewer.browser import errors, pixels, requests
+from tests.visualization.viewer.page import (
     HEIGHT,
     PARTS,
     TITLE,
@@ -62,6 +62,29 @@ def test_overlay_and_outline_can_be_switched(page):
     assert all(page.execute_script(outlines))
     find(page, "input[name=truth]").click()
     assert not any(page.execute_script(outlines))
+
+
+def test_node_scores_have_their_own_scale_unit_and_mark(page, viewer_graphs):
+    """A_n counts standard deviations: 0 to 6, marked at 3, not 0 to 0.5, marked at 0.1."""
+    find(page, "input[value=node_score]").click()
+    text = find(page, "#scale").text
+    assert "Node scores" in text
+    assert "6 and more" in text
+    assert "\N{GREEK SMALL LETTER SIGMA}" in text
+    assert "calibrated" not in text
+    mark = find(page, "#scale .bar i").rect["x"] - find(page, "#scale .bar").rect["x"]
+    assert mark == pytest.approx(0.5 * find(page, "#scale .bar").size["width"], abs=2)
+    graph = viewer_graphs["input"]
+    hot = graph.num_nodes // 3
+    row = find(page, "tr[data-score=node_score]")  # the page starts at the most anomalous patch
+    assert row.text.split()[:3] == ["node", "(\N{GREEK SMALL LETTER SIGMA})", "4.50"]
+    assert "above" in row.find_element("css selector", "td:nth-child(2)").get_attribute("class")
+    assert "3 (\N{GREEK SMALL LETTER SIGMA})" in find(page, "#scores .note").text
+    click(page, "input", *graph.pos[hot + 5].tolist())
+    row = find(page, "tr[data-score=node_score]")
+    assert float(row.text.split()[2]) == pytest.approx(float(graph.node_score[hot + 5]), abs=0.0051)
+    classes = row.find_element("css selector", "td:nth-child(2)").get_attribute("class")
+    assert "above" not in classes  # though above 0.1, the mark of the maps
 
 
 def test_zooming_keeps_pixels_square_and_panels_together(page):

@@ -1,6 +1,6 @@
 // What the figures show of the selected patch.
 
-const DASHES = {kept: "solid", new: "6 3", inside: "solid", "": "solid"}
+const DASHES = {kept: "solid", new: "6 3"}
 
 function number(value, digits) {
   if (!Number.isFinite(value)) return "–"
@@ -21,17 +21,17 @@ function look(graph, input, x, y, payload) {
   const node = nodeAt(graph, x, y)
   const centre = boxOf(graph, node)
   const change = graph === input ? null : compare(input, graph, x, y)
-  const neighbors = neighborsOf(graph, node).map((neighbor, index) => {
+  const neighbors = neighborsOf(graph, node).map((neighbor) => {
     const box = boxOf(graph, neighbor.node)
-    const status = change === null ? "" : change.status[index]
+    const status = change === null ? "" : change.status(neighbor.node)
     return {
       ...box, ...neighbor, status, x0: centre.x, y0: centre.y,
       pixels: Math.hypot(box.x - centre.x, box.y - centre.y),
-      color: payload.ranks[neighbor.rank - 1], dash: DASHES[status],
+      color: payload.ranks[neighbor.rank - 1], dash: DASHES[status] ?? "solid",
     }
   })
   const pointing = pointingAt(graph, node).map((other) => ({...other, ...boxOf(graph, other.node), x0: centre.x, y0: centre.y}))
-  const lost = (change?.lostCells ?? []).map((cell) => boxOf(change.grid, cell))
+  const lost = (change?.lost ?? []).map((cell) => boxOf(change.grid, cell))
   return {graph, node, centre, neighbors, pointing, lost, change}
 }
 
@@ -44,7 +44,7 @@ function hintOf(view, x, y, {scores, scales}) {
   const pointing = view.pointing.find((other) => other.node === node)
   if (neighbor) lines.push(`Neighbour ${neighbor.rank} of the selected patch${neighbor.status && `, ${neighbor.status}`}`)
   if (pointing) lines.push(`Lists the selected patch as neighbour ${pointing.rank}`)
-  if (view.change?.lostCells.includes(nodeAt(view.change.grid, x, y))) lines.push("Neighbour in the input graph, lost in this one")
+  if (view.change?.lost.includes(nodeAt(view.change.grid, x, y))) lines.push("Neighbour in the input graph, lost in this one")
   if (neighbor ?? pointing) lines.push(`Distance ${number((neighbor ?? pointing).distance, 3)}`)
   const found = Object.entries(scores[graph.scores])
   lines.push(...found.map(([key, values]) => `${scales[key].name}${scales[key].unit} ${number(values[node], 2)}`))
