@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from PIL import Image
 from torch_geometric.data import Data
 
 from pyg_viglad.files import write_text
@@ -74,6 +74,7 @@ class GraphViewer:
         FileNotFoundError: If the image's file does not exist.
 
     Example:
+        >>> import torch
         >>> image = torch.rand(3, 64, 96)
         >>> graphs = record_graphs(ViGAutoEncoder(8, image_size=64), image)
         >>> viewer = GraphViewer(image, graphs, node=(70.5, 20.0), title="noise")
@@ -113,7 +114,7 @@ class GraphViewer:
                 )
         scales = map_scales(threshold, quantiles)
         self._maps = pack_maps(prediction, place, first, scales)
-        self._mask = as_mask(None if mask is None else torch.as_tensor(np.asarray(mask)))
+        self._mask = as_mask(np.array(mask) if isinstance(mask, Image.Image) else mask)
         self._title = "Node graphs of an image" if title is None else str(title)
         self._verdict = verdict(prediction, place, score_threshold)
         x, y = start_position(node, first, prediction, place)
