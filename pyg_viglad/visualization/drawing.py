@@ -1,4 +1,4 @@
-"""What all figures share: the colours, the inputs, sheets of panels, what is drawn in a panel, and files."""
+"""Colours, inputs, sheets of panels, what is drawn in a panel, and files: what figures share."""
 
 from __future__ import annotations
 
@@ -16,30 +16,36 @@ from matplotlib import colormaps, rc_context
 from matplotlib import patheffects as pe
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox, offset_copy
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch_geometric.data import Data
 
 from pyg_viglad.files import write_bytes
+from pyg_viglad.graphs import patch_size, position_of
 from pyg_viglad.transforms import ImageLike, to_image
 
 __all__ = [
     "FONT",
     "KIND_COLORS",
     "NODE_COLOR",
+    "NO_BREAK",
     "OKABE_ITO",
     "SMALL",
     "THRESHOLD_COLOR",
     "TRUTH_COLOR",
+    "XY",
     "Array",
     "AxesLike",
     "Images",
     "Maps",
+    "Nodes",
     "NotebookFigure",
     "Numbers",
     "Sheet",
@@ -48,11 +54,14 @@ __all__ = [
     "as_maps",
     "as_mask",
     "as_numbers",
+    "as_positions",
     "as_texts",
     "caption",
     "casing",
     "check_arguments",
     "dim",
+    "draw_node",
+    "draw_node_square",
     "draw_outline",
     "format_number",
     "kind_colors",
@@ -75,6 +84,8 @@ AxesLike: TypeAlias = Axes | Sequence[Any] | Array
 Images: TypeAlias = ImageLike | Sequence[ImageLike]
 Maps: TypeAlias = Tensor | Sequence[Tensor]
 Numbers: TypeAlias = Tensor | Sequence[float]
+XY: TypeAlias = tuple[float, float]
+Nodes: TypeAlias = Tensor | Sequence[int] | Sequence[XY] | XY | int
 
 # Colours. Those of Okabe and Ito are told apart with every kind of colour vision.
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -136,7 +147,7 @@ def as_images(images: Images) -> list[Array]:
         try:
             values = to_image(image.detach() if isinstance(image, Tensor) else image)
         except ValueError as error:
-            raise ValueError(f"images[{number}]: {error}") from error
+            raise ValueError(f"{error}, in images[{number}]") from error
         arrays.append(values.cpu().permute(1, 2, 0).numpy().copy())
     return arrays
 
@@ -199,6 +210,26 @@ def as_texts(texts: Sequence[str] | None, name: str, count: int) -> list[str]:
         got = repr(texts) if isinstance(texts, str) else len(texts)
         raise ValueError(f"Expected {name} for {count} images (got {got})")
     return [str(text) for text in texts]
+
+
+def as_positions(nodes: Nodes, graphs: Sequence[Data]) -> list[XY]:
+    """Return one position in pixels of the picture per graph, from positions or node numbers.
+
+    Where there is one graph, a single number or position may stand without its list.
+    """
+    values, count = torch.as_tensor(nodes).detach().cpu(), len(graphs)
+    if count == 1 and tuple(values.shape) in ((), (2,)):
+        values = values[None]
+    numbers = tuple(values.shape) == (count,) and not values.is_floating_point()
+    if not numbers and tuple(values.shape) != (count, 2):
+        raise ValueError(
+            f"Expected nodes to be positions [{count}, 2] or node numbers [{count}] "
+            f"(got {values.dtype} {list(values.shape)})"
+        )
+    return [
+        position_of(graph, value, f"nodes[{number}]")
+        for number, (graph, value) in enumerate(zip(graphs, values, strict=True))
+    ]
 
 
 def check_arguments(dimming: float, **counts: int | None) -> None:
@@ -368,11 +399,10 @@ def make_sheet(
         shapes = [h / w for h, w in sizes]
         if width is not None:
             panel = (width - right - MARGIN) / columns - MARGIN
-        elif panel_size is not None:
-            panel = panel_size / float(np.clip(np.median(shapes), 1 / 3, 3)) ** 0.5
         else:
-            panel = largest / float(np.clip(np.median(shapes), 1 / 3, 3)) ** 0.5
-            panel = min(panel, NOTEBOOK / columns)
+            ratio = float(np.clip(np.median([w / h for h, w in sizes]), 1 / 3, 3))
+            panel = (panel_size or largest) * ratio**0.5
+            panel = panel if panel_size else min(panel, NOTEBOOK / columns)
         font = float(np.clip(FONT * panel / 1.5, 6.5, FONT))
         # The labels' room is taken from the panels of a given width, which are then less high.
         room = panel if width is None else panel - 3 * LINE * font / columns
@@ -491,6 +521,115 @@ def dim(image: Array, amount: float) -> Array:
 def casing(width: float) -> list[Any]:
     """Return path effects that put a white border around a line or a text."""
     return [pe.withStroke(linewidth=width, foreground="white")]
+
+
+# Line widths in points, by the size of a patch on paper: casing of the lines, lines, border of a
+# neighbour's square, border of the node's square, its casing.
+_STROKES = {
+    "large": (2.6, 1.3, 0.0, 2.2, 4.0),
+    "small": (2.2, 1.0, 0.5, 1.4, 3.0),
+    "tiny": (1.3, 0.6, 0.25, 1.0, 1.8),
+}
+_LEAST = 2.6  # points: smaller patches are drawn at this size
+
+
+def draw_node(
+    panel: Axes,
+    picture: Array,
+    graph: Data,
+    node: int,
+    neighbors: Sequence[int],
+    colors: ScalarMappable,
+    *,
+    dimming: float,
+    marks: bool = False,
+) -> None:
+    """Draw the picture, a node's patch, its neighbours' patches and the lines to them.
+
+    Args:
+        panel: Where to draw.
+        picture: The picture ``[H, W, 3]``.
+        graph: Its graph, in pixels of the picture.
+        node: The node.
+        neighbors: Its neighbours, nearest first.
+        colors: The colour of each rank, from :func:`rank_colors`.
+        dimming: How far to dim the picture, 0 (not at all) to 1.
+        marks: Mark neighbours with small squares, without numbers, whatever the size of patches: for
+            panels that whole patches would fill.
+    """
+    size = size_of(picture)
+    show_image(panel, dim(picture, dimming), size)
+    pos, patch = graph.pos.numpy(), np.array(patch_size(graph))
+    point = size[1] / width_on_paper(panel, size)  # in pixels of the picture
+    points = float(patch.min()) / point
+    small, tiny = marks or points < 9, marks or points < _LEAST
+    stroke = _STROKES["tiny" if tiny else "small" if small else "large"]
+    mark = np.maximum(patch, _LEAST * point)  # seen even where a patch is not
+    # The farthest first, so that the nearest lie on top.
+    order = np.array(neighbors, dtype=int)[::-1]
+    ranks = np.arange(len(order), 0, -1)
+    if len(order):
+        by_rank: dict[str, Any] = {"array": ranks, "cmap": colors.cmap, "norm": colors.norm}
+        half = np.full(2, _LEAST * point / 2) if marks else mark / 2
+        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
+        squares = pos[order][:, None] + corners
+        lines = np.stack([np.broadcast_to(pos[node], (len(order), 2)), pos[order]], 1)
+        # Small squares lie on the ends of the lines, which would hide them; large ones below.
+        look: list[dict[str, Any]] = [
+            {"gid": "edges-casing", "zorder": 2.2, "linewidths": stroke[0], "colors": "white"},
+            {"gid": "edges", "zorder": 2.3, "linewidths": stroke[1], **by_rank},
+            {"gid": "neighbors", "zorder": 3.5 if small else 2, "linewidths": stroke[2], **by_rank},
+            {"gid": "neighbor-borders", "zorder": 2.1, "linewidths": 1.3, **by_rank},
+        ]
+        added: list[Any] = [
+            LineCollection(list(lines), alpha=0.75, **look[0]),
+            LineCollection(list(lines), **look[1]),
+        ]
+        if small:
+            added.append(PolyCollection(squares, edgecolors="white", **look[2]))
+        else:
+            added.append(PolyCollection(squares, alpha=0.3, **look[2]))
+            added.append(PolyCollection(squares, facecolors="none", **look[3]))
+        for collection in added:
+            panel.add_collection(collection, autolim=False)
+    draw_node_square(panel, pos[node], mark, NODE_COLOR, stroke[3], stroke[4], "node")
+    if points >= 10 and not marks:
+        for rank, (x, y) in zip(ranks[::-1], pos[order[::-1]], strict=True):
+            fill = colors.to_rgba(np.array(float(rank)))
+            bright = float(np.dot(fill[:3], [0.299, 0.587, 0.114])) > 0.5
+            panel.text(
+                float(x),
+                float(y),
+                str(rank),
+                fontsize=min(7.5, 0.55 * points),
+                fontweight="bold",
+                ha="center",
+                va="center_baseline",
+                color="black" if bright else "white",
+                bbox={"boxstyle": "circle,pad=0.18", "facecolor": fill, "edgecolor": "none"},
+                zorder=5,
+                gid="rank",
+            )
+
+
+def draw_node_square(
+    panel: Axes, center: Array, size: Array, color: str, width: float, cased: float, gid: str
+) -> None:
+    """Draw the border of a node's patch of ``size`` (width, height), with a white casing."""
+    x, y = center - size / 2
+    square = Rectangle(
+        (float(x), float(y)),
+        *size,
+        fill=False,
+        edgecolor=color,
+        linewidth=width,
+        joinstyle="miter",
+        zorder=4.5,
+        clip_on=False,  # at the border of the image half of the line would be missing
+        gid=gid,
+        path_effects=casing(cased),
+    )
+    panel.add_patch(square)
 
 
 def caption(panel: Axes, text: str, fontsize: float = SMALL) -> None:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch_geometric.data import Data
 
+from pyg_viglad.graphs import (
+    graph_of_image,
+    most_anomalous_node,
+    neighbors_of,
+    node_at,
+    position_of,
+)
 from pyg_viglad.transforms import ImageLike
-from pyg_viglad.visualization._graphs import PatchGraph, one_graph
-from pyg_viglad.visualization._inputs import (
+from pyg_viglad.visualization.drawing import (
+    XY,
     AxesLike,
     as_image,
     as_mask,
-    check_counts,
-    check_dimming,
+    caption,
+    check_arguments,
+    draw_node,
+    draw_outline,
+    make_sheet,
+    rank_colors,
+    size_of,
 )
-from pyg_viglad.visualization._places import XY, as_places, peak_of_scores
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["plot_block_strip"]
 
@@ -38,7 +49,7 @@ def plot_block_strip(
     width: float = 7.2,
     ax: AxesLike | None = None,
 ) -> Figure:
-    r"""Draw the neighbours of one patch in the graph of every block, encoder above decoder.
+    r"""Plots the neighbours of one patch in the graph of every block, encoder above decoder.
 
     Each panel shows the patch (red) that contains the same position and its neighbours there, by rank,
     as :func:`~pyg_viglad.visualization.plot_node_graphs` does larger; under it stands the number of
@@ -80,77 +91,66 @@ def plot_block_strip(
         27
     """
     picture = as_image(image)
-    size = (int(picture.shape[0]), int(picture.shape[1]))
+    size = size_of(picture)
     if not isinstance(graphs, Mapping) or not graphs:
         raise ValueError(
             f"Expected graphs to map names to graphs, at least one (got {type(graphs).__name__})"
         )
-    check_counts(num_neighbors=num_neighbors)
-    check_dimming(dimming)
+    check_arguments(dimming, num_neighbors=num_neighbors)
     truth = as_mask(mask)
-    groups = _groups(graphs)
     read = {
-        name: one_graph(graphs[name], f"graphs[{name!r}]", size)
-        for names in groups.values()
-        for name in names
+        name: graph_of_image(graph, size=size, name=f"graphs[{name!r}]")
+        for name, graph in graphs.items()
     }
-    first = one_graph(next(iter(graphs.values())), f"graphs[{next(iter(graphs))!r}]", size)
-    places = peak_of_scores([first]) if node is None else as_places(node, [first])
-    if places is None:
+    first = next(iter(read.values()))
+    start = most_anomalous_node(first) if node is None else node
+    if start is None:
         raise ValueError("Expected node, or graphs with recorded scores (got neither)")
+    place = position_of(first, start)
 
-    from pyg_viglad.visualization import _draw, _node_panel, _sheet
-
+    groups = _groups(graphs)
     if ax is None:
         most = max(len(names) for names in groups.values())
         lines = math.ceil(most / max(1, int((width - 0.25) / LEAST)))
         columns = math.ceil(most / lines)
         rows = [
-            (group, names[start : start + columns])
+            (group, names[i : i + columns])
             for group, names in groups.items()
-            for start in range(0, len(names), columns)
+            for i in range(0, len(names), columns)
         ]
-        sheet = _sheet.make_sheet(
-            [size] * len(rows),
-            columns,
-            panel_size=None,
-            largest=1.0,
-            row_labels=[group for group, _ in rows],
-            column_titles=[""] * columns,
-            captions=1,
-            bottom=0.42,
-            width=width,
-        )
     else:
-        rows = [("", list(read))]
-        columns = len(read)
-        sheet = _sheet.borrow_axes(ax, 1, columns, any_shape=True)
-    chosen = {name: graph.node_at(places[0]) for name, graph in read.items()}
-    neighbors = {n: graph.neighbors(chosen[n])[:num_neighbors] for n, graph in read.items()}
+        rows = [("", [name for names in groups.values() for name in names])]
+        columns = len(rows[0][1])
+        ax = [ax] if isinstance(ax, Axes) else np.array(ax, dtype=object).ravel()
+    sheet = make_sheet(
+        [size] * len(rows),
+        columns,
+        row_labels=[group for group, _ in rows],
+        captions=1,
+        bottom=0.42,
+        largest=1.0,
+        width=width,
+        ax=ax,
+    )
+    shown = [name for _, names in rows for name in names]
+    chosen = {name: node_at(read[name], place) for name in shown}
+    neighbors = {n: neighbors_of(read[n], chosen[n]).tolist()[:num_neighbors] for n in shown}
     ranks = max(len(found) for found in neighbors.values())
-    colors = _node_panel.rank_colors(max(ranks, 1))
-    captions = _captions(read, ax is not None)
+    colors = rank_colors(max(ranks, 1))
+    captions = _captions({name: read[name] for name in shown}, ax is not None)
     for (_, names), panels in zip(rows, sheet.panels, strict=True):
         for panel in panels[len(names) :]:
             panel.remove()
         for name, panel in zip(names, panels, strict=False):
-            _node_panel.draw_node(
-                panel,
-                picture,
-                read[name],
-                chosen[name],
-                neighbors[name],
-                colors,
-                dimming=dimming,
-                width_in_points=sheet.points(panel, size),
-                marks=True,
+            graph, found = read[name], neighbors[name]
+            draw_node(
+                panel, picture, graph, chosen[name], found, colors, dimming=dimming, marks=True
             )
-            panel.set_axis_off()
             if truth is not None:
-                _draw.draw_outline(panel, truth, size, cased=False)
-            _draw.caption(panel, captions[name], sheet.small)
+                draw_outline(panel, truth, size, cased=False)
+            caption(panel, captions[name], sheet.small)
     if ranks:
-        _node_panel.add_rank_bar(sheet, colors, ranks, (0, columns - 1))
+        sheet.add_rank_bar(colors, ranks, (0, columns - 1))
     return sheet.figure
 
 
@@ -166,7 +166,7 @@ def _groups(graphs: Mapping[str, Data]) -> dict[str, list[str]]:
     return groups
 
 
-def _captions(graphs: Mapping[str, PatchGraph], whole: bool) -> dict[str, str]:
+def _captions(graphs: Mapping[str, Data], whole: bool) -> dict[str, str]:
     """The number of each block, and the grid where it is another than before."""
     captions = {}
     grid = part = None
@@ -178,7 +178,7 @@ def _captions(graphs: Mapping[str, PatchGraph], whole: bool) -> dict[str, str]:
             block = f"{part} {block}".strip()
         elif not block:
             block = "out" if part in ("encoder", "decoder") else part
-        grid = graph.grid_size
+        grid = graph.grid_size[0].tolist()
         new = before != (grid, part)
         captions[name] = f"{block}: {grid[0]}\N{MULTIPLICATION SIGN}{grid[1]}" if new else block
     return captions

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
 from torch_geometric.data import Data
 
+from pyg_viglad.graphs import graph_of_image, neighbor_changes, neighbor_ranks
 from pyg_viglad.transforms import ImageLike
-from pyg_viglad.visualization._edges import Edges, on_step, split_edges, thinning
-from pyg_viglad.visualization._graphs import one_graph
-from pyg_viglad.visualization._inputs import (
+from pyg_viglad.visualization.drawing import (
+    OKABE_ITO,
+    Array,
     AxesLike,
     as_image,
     as_mask,
-    check_counts,
-    check_dimming,
+    caption,
+    check_arguments,
+    dim,
+    draw_outline,
+    legend_below,
+    make_sheet,
+    show_image,
+    size_of,
+    width_on_paper,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["plot_graph"]
 
+CHANGE_COLORS = {"kept": "black", "lost": OKABE_ITO[1], "gained": OKABE_ITO[0]}
 DENSITY = 180  # edges for each inch of a panel's width that can still be followed
 
 
@@ -41,18 +55,18 @@ def plot_graph(
     width: float | None = None,
     ax: AxesLike | None = None,
 ) -> Figure:
-    r"""Draw the edges of a whole graph over the dimmed image, or which of them changed.
+    r"""Plots the edges of a whole graph over the dimmed image, or which of them changed.
 
-    All edges of 3,136 patches with 12 neighbours each are a gray block. So the picture shows all
+    All edges of 3,136 patches with 12 neighbours each would be a gray block. So the figure shows all
     neighbours of **some centres**: those in every n-th row and column of patches (dots), n so large
-    that lines can still be followed; a line under the picture says how many edges that are of how
-    many. ``every=1`` draws all; ``every=1, num_neighbors=1`` draws one edge a patch, which shows
-    where whole regions look.
+    that lines can still be followed; under the panel stands how many edges are drawn. ``every=1``
+    draws all edges; ``every=1, num_neighbors=1`` draws one edge per patch, to its nearest neighbour.
 
     With ``before``, a graph on the same grid, the edges are split into those of both graphs (kept),
-    of ``before`` alone (lost) and of ``graph`` alone (gained), side by side. Their counts and shares
-    are those of **all** edges, drawn or not: kept and lost of the edges of ``before``, gained of those
-    of ``graph``. Edges from a patch to itself are left out throughout.
+    of ``before`` alone (lost) and of ``graph`` alone (gained), as
+    :func:`~pyg_viglad.graphs.neighbor_changes` returns them, side by side. Counts and shares are those
+    of **all** edges, drawn or not: kept and lost of the edges of ``before``, gained of those of
+    ``graph``. Self-loops are excluded throughout.
 
     Args:
         image: The image, ``[3, H, W]`` in [0, 1]; see :func:`~pyg_viglad.transforms.to_image`.
@@ -86,78 +100,147 @@ def plot_graph(
         2
     """
     picture = as_image(image)
-    size = (int(picture.shape[0]), int(picture.shape[1]))
-    new = one_graph(graph, "graph", size)
-    old = None if before is None else one_graph(before, "before", size)
-    if old is not None and old.grid_size != new.grid_size:
-        raise ValueError(
-            f"Expected before on the grid of graph, {new.grid_size} (got {old.grid_size})"
-        )
-    check_counts(every=every, num_neighbors=num_neighbors)
-    check_dimming(dimming)
+    size = size_of(picture)
+    new = graph_of_image(graph, size=size)
+    old = None if before is None else graph_of_image(before, size=size, name="before")
+    if old is not None and not torch.equal(old.grid_size, new.grid_size):
+        grids = (tuple(g.grid_size[0].tolist()) for g in (new, old))
+        raise ValueError("Expected before on the grid of graph, {} (got {})".format(*grids))
+    check_arguments(dimming, every=every, num_neighbors=num_neighbors)
     if color_by not in ("length", "distance"):
         raise ValueError(f"Expected color_by 'length' or 'distance' (got {color_by!r})")
+    if color_by == "distance" and "distance" not in new:
+        raise ValueError("Expected graph to have the field 'distance' to colour by (got none)")
     truth = as_mask(mask)
 
-    distance = new.links()[1]
-    if color_by == "distance" and distance is None:
-        raise ValueError("Expected graph to have the field 'distance' to colour by (got none)")
-
-    from pyg_viglad.visualization import _draw, _edge_panel, _sheet
-
+    ranks = neighbor_ranks(new.edge_index)
+    parts = {"edges": new.edge_index[:, ranks > 0]}
+    labels = {"edges": title or ""}
+    if old is not None:
+        parts = neighbor_changes(old, new)._asdict()
+        kept, lost, gained = (edges.size(1) for edges in parts.values())
+        whole = {"kept": kept + lost, "lost": kept + lost, "gained": kept + gained}
+        for kind, edges in parts.items():
+            share = 100 * edges.size(1) / max(whole[kind], 1)
+            labels[kind] = f"{kind} {edges.size(1):,} ({share:.0f}%)"
     single = overlay or old is None
-    kinds = split_edges(new, old, 1, None)
     width = (3.5 if single else 7.2) if width is None else width
     narrow = not single and width < 5.5
-    sheet = _sheet.make_sheet(
+    sheet = make_sheet(
         [size],
-        1 if single else len(kinds),
-        panel_size=None,
-        largest=3.0,
+        1 if single else len(parts),
         row_labels=["" if single else title or ""],
-        column_titles=[title or ""] if single else [_count(kind) for kind in kinds],
+        column_titles=[title or ""] if single else [labels[kind] for kind in parts],
         captions=2 if narrow else 1,
         right=0.7 if old is None else 0.0,
         bottom=0.25 if single and old is not None else 0.0,
+        largest=3.0,
         width=width,
         ax=ax,
     )
     panels = sheet.panels[0]
-    points = sheet.points(panels[0], size)
-    step = every or thinning(new, DENSITY * points / 72)
-    kinds = split_edges(new, old, step, num_neighbors)
-    centers = on_step(torch.arange(new.pos.size(0)), new, step).nonzero().flatten()
+    inches = width_on_paper(panels[0], size) / 72
+    step = every or _thinning(new, new.edge_index[1, ranks > 0], DENSITY * inches)
+    drawn = {}
+    for kind, edges in parts.items():
+        chosen = _choose(old if old is not None and kind == "lost" else new, step, num_neighbors)
+        drawn[kind] = torch.isin(_keys(edges, new), _keys(chosen, new))
     for panel in panels:
-        _edge_panel.draw_picture(panel, picture, dimming)
+        show_image(panel, dim(picture, dimming), size)
         if step > 1:
-            _edge_panel.draw_centers(panel, new, centers.numpy())
+            pos = new.pos[_on_step(torch.arange(len(new.pos)), new, step)]
+            style: dict[str, Any] = {"c": "white", "edgecolors": "black", "linewidths": 0.5}
+            x, y = pos.T.numpy()
+            panel.scatter(x, y, s=5, zorder=3, gid="centers", **style)
         if truth is not None:
-            _draw.draw_outline(panel, truth, size)
+            draw_outline(panel, truth, size)
+
     if old is None:
-        values = (new.pos[kinds[0].links[0]] - new.pos[kinds[0].links[1]]).norm(dim=1)
-        if color_by == "distance" and distance is not None:
-            values = distance
-        _edge_panel.draw_measured(sheet, new, kinds[0], values.numpy(), points, color_by)
+        neighbors, centers = parts["edges"]
+        values: Tensor = (new.pos[neighbors] - new.pos[centers]).norm(dim=1)
+        if color_by == "distance":
+            values = new.distance.double()[ranks > 0]
+        high = float(values.max()) if len(values) else 0.0
+        scale = ScalarMappable(Normalize(0, high or 1.0), "viridis")
+        order = drawn["edges"].nonzero()[:, 0]
+        order = order[values[order].argsort(descending=True, stable=True)]  # the smallest on top
+        style = {"array": values[order].numpy(), "cmap": scale.cmap, "norm": scale.norm}
+        _draw_edges(panels[0], new, parts["edges"][:, order], size, "edges", **style)
+        bar, _ = sheet.add_bar(scale)
+        unit = "length of edge (pixels)" if color_by == "length" else "distance of features"
+        bar.set_label(unit, fontsize=sheet.small)
     else:
-        for number, kind in enumerate(kinds):
-            _edge_panel.draw_kind(panels[0 if single else number], new, kind, points)
+        for number, (kind, edges) in enumerate(parts.items()):
+            panel = panels[0 if single else number]
+            chosen = edges[:, drawn[kind]]
+            _draw_edges(panel, new, chosen, size, kind, colors=CHANGE_COLORS[kind])
         if single:
-            _edge_panel.add_legend(sheet, {kind.name: _count(kind) for kind in kinds})
-    for number, panel in enumerate(panels):
-        text = _drawn(kinds if single else [kinds[number]], step)
-        _draw.caption(panel, text.replace(" (", "\n(") if narrow else text, sheet.small)
+            handles = [
+                Line2D([], [], color=color, linewidth=2, label=labels[kind])
+                for kind, color in CHANGE_COLORS.items()
+            ]
+            legend_below(panels[0], handles, sheet.small)
+    counts = [(int(chosen.sum()), len(chosen)) for chosen in drawn.values()]
+    if single:
+        counts = [(sum(n for n, _ in counts), sum(n for _, n in counts))]
+    for panel, (number, total) in zip(panels, counts, strict=True):
+        text = _count(number, total, step)
+        caption(panel, text.replace(" (", "\n(") if narrow else text, sheet.small)
     return sheet.figure
 
 
-def _count(kind: Edges) -> str:
-    """The number of all edges of a kind and their share of the graph they belong to."""
-    number = kind.links.size(1)
-    return f"{kind.name} {number:,} ({100 * number / max(kind.whole, 1):.0f}%)"
+def _on_step(nodes: Tensor, graph: Data, step: int) -> Tensor:
+    """Whether nodes lie in every so many-th row and column, beginning half a step from the edge."""
+    rows, columns = graph.grid_size[0].tolist()
+    # Of a grid smaller than half a step, the middle.
+    first = min(step // 2, rows // 2), min(step // 2, columns // 2)
+    found: Tensor = (nodes // columns % step == first[0]) & (nodes % columns % step == first[1])
+    return found
 
 
-def _drawn(kinds: list[Edges], step: int) -> str:
-    drawn = sum(int(kind.drawn.sum()) for kind in kinds)
-    total = sum(kind.links.size(1) for kind in kinds)
+def _choose(graph: Data, step: int, num_neighbors: int | None = None) -> Tensor:
+    """The edges to draw, ``[2, E]``: of every so many-th centre in rows and columns, its nearest."""
+    ranks = neighbor_ranks(graph.edge_index)
+    chosen = (ranks > 0) & _on_step(graph.edge_index[1], graph, step)
+    if num_neighbors is not None:
+        chosen &= ranks <= num_neighbors
+    edges: Tensor = graph.edge_index[:, chosen]
+    return edges
+
+
+def _thinning(graph: Data, centers: Tensor, most: float) -> int:
+    """The smallest step between centres that leaves at most so many edges."""
+    largest = int(graph.grid_size.max())
+    fits = (n for n in range(1, largest) if int(_on_step(centers, graph, n).sum()) <= most)
+    return next(fits, largest)
+
+
+def _keys(edges: Tensor, graph: Data) -> Tensor:
+    """A number for each pair of nodes."""
+    return edges[1] * len(graph.pos) + edges[0]
+
+
+def _draw_edges(
+    panel: Axes, graph: Data, edges: Tensor, size: tuple[int, int], gid: str, **style: Any
+) -> None:
+    """Draw edges, the last ones on top, the more transparent the more of the panel they would cover."""
+    segments: Array = graph.pos[edges.flip(0).T].numpy()  # [E, 2, 2], from the centre
+    length = float(np.linalg.norm(segments[:, 0] - segments[:, 1], axis=1).sum())
+    point = size[1] / width_on_paper(panel, size)  # in pixels of the picture
+    covered = 0.6 * point * length / (size[0] * size[1])
+    lines = LineCollection(
+        list(segments),
+        linewidths=0.7 if covered < 1 else 0.5,
+        alpha=float(np.clip(0.75 / max(covered, 0.1), 0.35, 0.9)),
+        capstyle="round",
+        zorder=2,
+        gid=gid,
+        **style,
+    )
+    panel.add_collection(lines, autolim=False)
+
+
+def _count(drawn: int, total: int, step: int) -> str:
     if total == 0:
         return "no edges"
     if drawn == total:

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Wedge
 from torch import Tensor
 from torch_geometric.data import Data
 
+from pyg_viglad.graphs import graph_of_image, neighbors_of, node_at, patch_size
 from pyg_viglad.transforms import ImageLike
-from pyg_viglad.visualization._graphs import one_graph
-from pyg_viglad.visualization._inputs import (
+from pyg_viglad.visualization.drawing import (
+    OKABE_ITO,
+    XY,
     AxesLike,
     as_image,
     as_mask,
-    check_counts,
-    check_dimming,
+    as_positions,
+    caption,
+    check_arguments,
+    dim,
+    draw_node_square,
+    draw_outline,
+    legend_below,
+    make_sheet,
+    show_image,
+    size_of,
+    width_on_paper,
 )
-from pyg_viglad.visualization._places import XY, as_places
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["plot_neighbors"]
-
-# Okabe and Ito's colours, told apart with every kind of colour vision.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#e69f00")
 
 
 def plot_neighbors(
@@ -42,7 +52,7 @@ def plot_neighbors(
     width: float = 3.5,
     ax: AxesLike | None = None,
 ) -> Figure:
-    r"""Draw the neighbours of several patches in one graph, a colour for each patch.
+    r"""Plots the neighbours of several patches in one graph, a colour for each patch.
 
     A disc lies on every neighbour, the larger the nearer its rank, with the rank where there is
     room; a neighbour that several patches share is cut into a sector for each.
@@ -76,48 +86,104 @@ def plot_neighbors(
         ['node 3', 'node 17']
     """
     picture = as_image(image)
-    size = (int(picture.shape[0]), int(picture.shape[1]))
-    whole = one_graph(graph, "graph", size)
+    size = size_of(picture)
+    whole = graph_of_image(graph, size=size)
     count = len(nodes)
-    if not 1 <= count <= len(COLORS):
-        raise ValueError(f"Expected one to {len(COLORS)} nodes (got {count})")
-    places = as_places(torch.as_tensor(nodes), [whole] * count)
-    chosen = [whole.node_at(place) for place in places]
+    if not 1 <= count <= len(OKABE_ITO):
+        raise ValueError(f"Expected one to {len(OKABE_ITO)} nodes (got {count})")
+    places = as_positions(torch.as_tensor(nodes), [whole] * count)
+    chosen = [node_at(whole, place) for place in places]
     if len(set(chosen)) < count:
         raise ValueError(f"Expected nodes that differ (got {chosen})")
-    check_counts(num_neighbors=num_neighbors)
-    check_dimming(dimming)
+    check_arguments(dimming, num_neighbors=num_neighbors)
     if labels is not None and (isinstance(labels, str) or len(labels) != count):
         raise ValueError(f"Expected labels for {count} nodes (got {labels!r})")
     names = [f"node {n}" for n in chosen] if labels is None else [str(label) for label in labels]
     truth = as_mask(mask)
-    neighbors = [whole.neighbors(node)[:num_neighbors] for node in chosen]
-
-    from pyg_viglad.visualization import _draw, _edge_panel, _sheet, _wedge_panel
+    neighbors = [neighbors_of(whole, node).tolist()[:num_neighbors] for node in chosen]
 
     columns = min(count, max(1, int(width / (0.35 + 0.065 * max(len(n) for n in names)))))
-    rows = -(-count // columns)
-    sheet = _sheet.make_sheet(
+    sheet = make_sheet(
         [size],
         1,
-        panel_size=None,
-        largest=3.0,
-        row_labels=[""],
         column_titles=[title or ""],
         captions=1,
-        bottom=0.06 + 0.15 * rows,
+        bottom=0.06 + 0.15 * -(-count // columns),
+        largest=3.0,
         width=width,
         ax=ax,
     )
     panel = sheet.panels[0][0]
-    _edge_panel.draw_picture(panel, picture, dimming)
+    show_image(panel, dim(picture, dimming), size)
     if truth is not None:
-        _draw.draw_outline(panel, truth, size)
-    colors = COLORS[:count]
-    _wedge_panel.draw_nodes(panel, whole, chosen, neighbors, colors, sheet.points(panel, size))
+        draw_outline(panel, truth, size)
+    _draw_nodes(panel, whole, chosen, neighbors, size)
     most = max(len(found) for found in neighbors)
     if most:
-        more = "; shared neighbours divided" if sheet.points(panel, size) > 200 else ""
-        _draw.caption(panel, f"larger is nearer, ranks 1 to {most}{more}", sheet.small)
-    _edge_panel.legend_below(sheet, _wedge_panel.handles(names, colors), columns)
+        more = "; shared neighbours divided" if width_on_paper(panel, size) > 200 else ""
+        caption(panel, f"larger is nearer, ranks 1 to {most}{more}", sheet.small)
+    square: dict[str, Any] = {"linestyle": "none", "marker": "s", "markersize": 5.5}
+    square |= {"markerfacecolor": "none", "markeredgewidth": 1.6}
+    handles = [
+        Line2D([], [], color=color, label=name, **square)
+        for color, name in zip(OKABE_ITO, names, strict=False)
+    ]
+    legend_below(panel, handles, sheet.small, columns)
     return sheet.figure
+
+
+def _draw_nodes(
+    panel: Axes,
+    graph: Data,
+    nodes: Sequence[int],
+    neighbors: Sequence[Sequence[int]],
+    picture_size: tuple[int, int],
+) -> None:
+    """Draw the nodes' patches, lines to their neighbours, and a disc on each neighbour.
+
+    Discs are the smaller the farther the neighbour; one of several nodes is cut into a sector each.
+    """
+    pos, patch = graph.pos.numpy(), np.array(patch_size(graph))
+    point = picture_size[1] / width_on_paper(panel, picture_size)  # in pixels of the picture
+    points = float(patch.min()) / point
+    radius = float(np.clip(0.45 * points, 2.6, 9.0))  # of the nearest, in points
+    small = points < 9
+    owners: dict[int, list[int]] = {}
+    for number, found in enumerate(neighbors):
+        for other in found:
+            owners.setdefault(other, []).append(number)
+    for number, (node, found) in enumerate(zip(nodes, neighbors, strict=True)):
+        color = OKABE_ITO[number]
+        lines = [(pos[node], pos[other]) for other in found]
+        width = 0.9 if small else 1.17
+        style: dict[str, Any] = {"linewidths": 2 * width, "alpha": 0.7, "zorder": 2}
+        under = LineCollection(lines, colors="white", gid=f"casing-{number}", **style)
+        style = {"linewidths": width, "alpha": 0.9, "zorder": 2.1}
+        over = LineCollection(lines, colors=color, gid=f"edges-{number}", **style)
+        sectors = []
+        for rank, other in enumerate(found, start=1):
+            own = radius * (1 - 0.55 * (rank - 1) / max(len(found) - 1, 1))
+            parts = owners[other]
+            turn = 360 / len(parts)
+            start = 90 + turn * parts.index(number)
+            sectors.append(Wedge(tuple(pos[other]), own * point, start, start + turn))
+            if radius >= 8.5 and len(parts) == 1:  # the smallest disc, too, has room for a number
+                panel.text(
+                    float(pos[other][0]),
+                    float(pos[other][1]),
+                    str(rank),
+                    fontsize=min(7.0, 1.25 * own),
+                    fontweight="bold",
+                    color="white",
+                    ha="center",
+                    va="center_baseline",
+                    zorder=4,
+                    gid="rank",
+                )
+        style = {"facecolors": color, "edgecolors": "white", "linewidths": 0.5, "zorder": 3}
+        discs = PatchCollection(sectors, gid=f"neighbors-{number}", **style)
+        for collection in (under, over, discs):
+            panel.add_collection(collection, autolim=False)
+        mark = np.maximum(patch, 4.5 * point)
+        strokes = (1.5, 3.0) if small else (2.0, 3.6)
+        draw_node_square(panel, pos[node], mark, color, *strokes, f"node-{number}")

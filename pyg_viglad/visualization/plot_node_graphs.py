@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
+from matplotlib.figure import Figure
 from torch_geometric.data import Data
 
-from pyg_viglad.graphs import select_graphs
-from pyg_viglad.visualization._graphs import PatchGraph, split_graph
-from pyg_viglad.visualization._inputs import (
+from pyg_viglad.graphs import (
+    graphs_of_images,
+    most_anomalous_node,
+    neighbor_changes,
+    neighbors_of,
+    node_at,
+    position_of,
+    select_graphs,
+)
+from pyg_viglad.scoring.anomaly_map import peak
+from pyg_viglad.visualization.drawing import (
+    NO_BREAK,
+    XY,
     AxesLike,
     Images,
     Maps,
+    Nodes,
     Numbers,
     as_images,
     as_maps,
     as_numbers,
+    as_positions,
     as_texts,
-    check_counts,
-    check_dimming,
+    caption,
+    check_arguments,
+    draw_node,
+    draw_outline,
     format_number,
+    make_sheet,
+    rank_colors,
+    size_of,
+    width_on_paper,
 )
-from pyg_viglad.visualization._places import Nodes, as_places, peak_of_map, peak_of_scores
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["plot_node_graphs"]
-
-NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def plot_node_graphs(
@@ -50,11 +62,10 @@ def plot_node_graphs(
     width: float | None = None,
     ax: AxesLike | None = None,
 ) -> Figure:
-    r"""Draw the most anomalous patch of each image and its neighbours in each graph (Figure 5).
+    r"""Plots the most anomalous patch of each image and its neighbours in each graph (Figure 5).
 
-    A row shows one image, a column one graph: for ViGLAD the graphs before the encoder, after it
-    and after the decoder. In each of them the node is the one whose patch contains the image's
-    anomalous position
+    A row shows one image, a column one graph: for ViGLAD the graphs before the encoder, after it and
+    after the decoder. In each of them the node is the one whose patch contains the position
 
     .. math:: \arg\max_{(x, y)} M(x, y)
 
@@ -103,98 +114,66 @@ def plot_node_graphs(
             position lies outside its image.
 
     Example:
-        >>> pos = torch.tensor([[2.0, 2.0], [6.0, 2.0], [2.0, 6.0], [6.0, 6.0]])
-        >>> edge_index = torch.tensor([[3, 1, 2, 2], [0, 0, 1, 3]])
-        >>> size = {"grid_size": torch.tensor([[2, 2]]), "img_size": torch.tensor([[8, 8]])}
-        >>> graph = Data(pos=pos, edge_index=edge_index, **size)
-        >>> figure = plot_node_graphs(torch.rand(3, 8, 8), {"input": graph}, nodes=[0])
+        >>> from pyg_viglad.transforms import ImageToGraph
+        >>> data = ImageToGraph(patch_size=8, k=5)(torch.rand(3, 32, 48))
+        >>> figure = plot_node_graphs(data.img, {"input": data}, nodes=[9])
         >>> len(figure.axes)  # one panel and the colour bar
         2
     """
     pictures = as_images(images)
+    sizes = [size_of(picture) for picture in pictures]
     count = len(pictures)
-    sizes = [(int(p.shape[0]), int(p.shape[1])) for p in pictures]
     if not isinstance(graphs, Mapping) or not graphs:
         raise ValueError(
             f"Expected graphs to map names to graphs, at least one (got {type(graphs).__name__})"
         )
-    check_counts(num_neighbors=num_neighbors)
-    check_dimming(dimming)
+    check_arguments(dimming, num_neighbors=num_neighbors)
     graphs = _chosen(graphs, blocks)
-    columns = [split_graph(g, f"graphs[{name!r}]", sizes) for name, g in graphs.items()]
     labels = _row_labels(titles, scores, node_scores, count)
     truths = None if masks is None else as_maps(masks, "masks", count)
-    if nodes is not None:
-        places = as_places(nodes, columns[0])
-    elif anomaly_maps is not None:
-        maps = as_maps(anomaly_maps, "anomaly_maps", count)
-        places = [
-            peak_of_map(torch.from_numpy(m), size) for m, size in zip(maps, sizes, strict=True)
-        ]
-    else:
-        peaks = peak_of_scores(columns[0])
-        if peaks is None:
-            raise ValueError("Expected nodes or anomaly_maps (got neither)")
-        places = peaks
-    chosen = [[column[i].node_at(places[i]) for i in range(count)] for column in columns]
+
+    # A list per graph, an entry per image.
+    columns = [graphs_of_images(g, sizes, f"graphs[{name!r}]") for name, g in graphs.items()]
+    places = _places(nodes, anomaly_maps, columns[0], sizes)
+    chosen = [[node_at(graph, xy) for graph, xy in zip(c, places, strict=True)] for c in columns]
     neighbors = [
-        [graph.neighbors(node)[:num_neighbors] for graph, node in zip(column, row, strict=True)]
-        for column, row in zip(columns, chosen, strict=True)
+        [neighbors_of(graph, node).tolist() for graph, node in zip(c, of_images, strict=True)]
+        for c, of_images in zip(columns, chosen, strict=True)
     ]
     kept = [
-        [
-            _kept(columns[0][i], neighbors[0][i], columns[j][i], neighbors[j][i]) if j else ""
-            for j in range(len(columns))
-        ]
-        for i in range(count)
+        [_kept(columns[0][i], c[i], of_images[i]) if j else "" for i in range(count)]
+        for j, (c, of_images) in enumerate(zip(columns, chosen, strict=True))
     ]
 
-    from pyg_viglad.visualization import _draw, _node_panel, _sheet
-
-    most = max((len(n) for column in neighbors for n in column), default=0)
-    sheet = _sheet.make_sheet(
+    most = max(len(found[:num_neighbors]) for column in neighbors for found in column)
+    sheet = make_sheet(
         sizes,
         len(columns),
-        panel_size=panel_size,
-        largest=2.5,
         row_labels=labels,
         column_titles=[
-            _column_title(name, column, nodes_)
-            for name, column, nodes_ in zip(graphs, columns, chosen, strict=True)
+            _column_title(name, *column)
+            for name, *column in zip(graphs, columns, chosen, neighbors, strict=True)
         ],
-        captions=int(any(text for row in kept for text in row)),
+        captions=int(any(text for column in kept for text in column)),
         right=(0.75 if width is None else 0.58) if most else 0.0,
+        largest=2.5,
+        panel_size=panel_size,
         width=width,
         ax=ax,
     )
-    colors = _node_panel.rank_colors(max(most, 1))
-    for i, row in enumerate(sheet.panels):
+    colors = rank_colors(max(most, 1))
+    for i, (row, picture) in enumerate(zip(sheet.panels, pictures, strict=True)):
         for j, panel in enumerate(row):
-            _node_panel.draw_node(
-                panel,
-                pictures[i],
-                columns[j][i],
-                chosen[j][i],
-                neighbors[j][i],
-                colors,
-                dimming=dimming,
-                width_in_points=sheet.points(panel, sizes[i]),
-            )
+            found = neighbors[j][i][:num_neighbors]
+            draw_node(panel, picture, columns[j][i], chosen[j][i], found, colors, dimming=dimming)
             if truths is not None:
-                _draw.draw_outline(panel, truths[i] > 0.5, sizes[i])
-            if kept[i][j]:
-                narrow = sheet.points(panel, sizes[i]) < 90
-                words = "kept" if narrow else "neighbours kept"
-                _draw.caption(panel, f"{kept[i][j]} {words}", sheet.small)
+                draw_outline(panel, truths[i] > 0.5, sizes[i])
+            if kept[j][i]:
+                words = "kept" if width_on_paper(panel, sizes[i]) < 90 else "neighbours kept"
+                caption(panel, f"{kept[j][i]} {words}", sheet.small)
     if most:
-        _node_panel.add_rank_bar(sheet, colors, most)
+        sheet.add_rank_bar(colors, most)
     return sheet.figure
-
-
-def _kept(first: PatchGraph, before: Sequence[int], graph: PatchGraph, after: Sequence[int]) -> str:
-    if graph.grid_size != first.grid_size or not before:
-        return ""
-    return f"{len(set(before) & set(after))} of {len(before)}"
 
 
 def _chosen(graphs: Mapping[str, Data], blocks: Sequence[str] | None) -> Mapping[str, Data]:
@@ -209,14 +188,49 @@ def _chosen(graphs: Mapping[str, Data], blocks: Sequence[str] | None) -> Mapping
     return {name: graphs[name] for name in blocks}
 
 
-def _column_title(name: str, graphs: Sequence[PatchGraph], nodes: Sequence[int]) -> str:
-    times = "\N{MULTIPLICATION SIGN}"
-    grids = sorted({graph.grid_size for graph in graphs})
-    grid = f"{grids[0][0]} {times} {grids[0][1]}" if len(grids) == 1 else "different grids"
-    pairs = list(zip(graphs, nodes, strict=True))
-    degrees = sorted({graph.degree(node) for graph, node in pairs})
-    k = f"{degrees[0]}" if len(degrees) == 1 else f"{degrees[0]} to {degrees[-1]}"
-    loops = any(graph.degree(node) > len(graph.neighbors(node)) for graph, node in pairs)
+def _places(
+    nodes: Nodes | None, maps: Maps | None, graphs: Sequence[Data], sizes: list[tuple[int, int]]
+) -> list[XY]:
+    """The position in each picture to look at."""
+    if nodes is not None:
+        return as_positions(nodes, graphs)
+    if maps is not None:
+        places = []
+        arrays = as_maps(maps, "anomaly_maps", len(graphs))
+        for values, (height, width) in zip(arrays, sizes, strict=True):
+            rows, columns = values.shape
+            row, column = divmod(int(peak(torch.from_numpy(values)[None])), columns)
+            places.append(((column + 0.5) * width / columns, (row + 0.5) * height / rows))
+        return places
+    found = [most_anomalous_node(graph) for graph in graphs]
+    if None in found:
+        raise ValueError("Expected nodes or anomaly_maps (got neither)")
+    return [
+        position_of(graph, node)
+        for graph, node in zip(graphs, found, strict=True)
+        if node is not None
+    ]
+
+
+def _kept(first: Data, graph: Data, node: int) -> str:
+    """How many of a node's neighbours in the first graph another one on the same grid has kept."""
+    if not torch.equal(first.grid_size, graph.grid_size):
+        return ""
+    kept, lost, _ = (int((edges[1] == node).sum()) for edges in neighbor_changes(first, graph))
+    return f"{kept} of {kept + lost}" if kept + lost else ""
+
+
+def _column_title(
+    name: str, graphs: Sequence[Data], nodes: Sequence[int], neighbors: Sequence[Sequence[int]]
+) -> str:
+    grids = sorted({tuple(graph.grid_size[0].tolist()) for graph in graphs})
+    grid = "different grids"
+    if len(grids) == 1:
+        grid = f"{grids[0][0]} \N{MULTIPLICATION SIGN} {grids[0][1]}"
+    degrees = [int((g.edge_index[1] == n).sum()) for g, n in zip(graphs, nodes, strict=True)]
+    low, high = min(degrees), max(degrees)
+    k = f"{low}" if low == high else f"{low} to {high}"
+    loops = any(d > len(found) for d, found in zip(degrees, neighbors, strict=True))
     part, _, number = name.partition(".")
     if number.isdigit():
         name = f"{part} block {int(number) + 1}"  # counted from 1, as in the figures' text
@@ -229,15 +243,12 @@ def _column_title(name: str, graphs: Sequence[PatchGraph], nodes: Sequence[int])
 def _row_labels(
     titles: Sequence[str] | None, scores: Numbers | None, node_scores: Numbers | None, count: int
 ) -> list[str]:
-    labels = as_texts(titles, "titles", count)
-    parts: list[list[str]] = [[] for _ in labels]
-    for values, name, symbol in (
-        (scores, "scores", "score"),
-        (node_scores, "node_scores", "node score"),
-    ):
+    parts: list[list[str]] = [[] for _ in range(count)]
+    for values, name in ((scores, "scores"), (node_scores, "node_scores")):
         if values is not None:
+            symbol = name[:-1].replace("_", " ")
             for part, value in zip(parts, as_numbers(values, name, count), strict=True):
                 # Spaces that do not break: a long label is broken between its parts.
                 part.append(f"{symbol} = {format_number(value, 1)}".replace(" ", NO_BREAK))
-    lines = [(label, ", ".join(part)) for label, part in zip(labels, parts, strict=True)]
-    return ["\n".join(text for text in line if text) for line in lines]
+    labels = zip(as_texts(titles, "titles", count), map(", ".join, parts), strict=True)
+    return ["\n".join(text for text in lines if text) for lines in labels]

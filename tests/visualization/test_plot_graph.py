@@ -193,7 +193,7 @@ def test_a_graph_without_edges(image):
         ({"dimming": 2}, r"dimming in \[0, 1\] \(got 2\)"),
         ({"color_by": "rank"}, r"'length' or 'distance' \(got 'rank'\)"),
         ({"color_by": "distance"}, r"field 'distance' to colour by"),
-        ({"graph": graph(2, (4, 6), (16, 24))}, r"each of the 1 images \(got 2\)"),
+        ({"graph": graph(2, (4, 6), (16, 24))}, r"graph to be of one image \(got 2\)"),
         ({"image": torch.rand(2, 3, 8, 8)}, r"one image \(got 2\)"),
         ({"mask": torch.zeros(3, 3, 3)}, r"mask\[0\] of shape \[H, W\]"),
         ({"width": 0.5}, "width with room"),
@@ -208,5 +208,5 @@ def test_errors(image, change, message):
 def test_edges_to_another_image(image):
     data = graph(1, (4, 6), (16, 24))
     data.edge_index[0, 1] = 24
-    with pytest.raises(ValueError, match=r"graph.edge_index to join nodes of the same image"):
+    with pytest.raises(ValueError, match=r"graph.edge_index to join the nodes 0 to 23 \(got 0 to 24\)"):
         plot_graph(image, data)

@@ -107,7 +107,7 @@ def test_nodes_without_neighbours(image):
         ({"nodes": []}, r"one to 7 nodes \(got 0\)"),
         ({"nodes": list(range(8))}, r"one to 7 nodes \(got 8\)"),
         ({"nodes": [1, 1]}, r"nodes that differ \(got \[1, 1\]\)"),
-        ({"nodes": [0, 24]}, r"nodes\[1\] to be a node of graph, 0 to 23 \(got 24\)"),
+        ({"nodes": [0, 24]}, r"nodes\[1\] to be from 0 to 23 \(got 24\)"),
         ({"nodes": [(0.0, 40.0)]}, r"inside the image of 48 x 32"),
         ({"labels": ["a", "b"]}, r"labels for 1 nodes \(got \['a', 'b'\]\)"),
         ({"num_neighbors": 0}, "num_neighbors of at least 1"),

@@ -17,8 +17,8 @@ def test_missing_field(images, graphs, field):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"nodes": [0, 96]}, r"nodes\[1\] to be a node of .*input.*, 0 to 95 \(got 96\)"),
-        ({"nodes": [-1, 0]}, r"nodes\[0\] to be a node.*got -1"),
+        ({"nodes": [0, 96]}, r"nodes\[1\] to be from 0 to 95 \(got 96\)"),
+        ({"nodes": [-1, 0]}, r"nodes\[0\] to be from 0 to 95 \(got -1\)"),
         ({"nodes": [0]}, r"positions \[2, 2\] or node numbers \[2\] \(got .*\[1\]"),
         ({"nodes": [0.5, 1.0]}, r"node numbers \[2\] \(got torch.float32"),
         ({"nodes": [(0.0, 0.0), (49.0, 0.0)]}, r"nodes\[1\] inside the image of 48 x 32.*x=49"),
@@ -34,8 +34,8 @@ def test_missing_field(images, graphs, field):
         ({"dimming": 1.5}, r"dimming in \[0, 1\] \(got 1.5\)"),
         ({"graphs": {}}, r"Expected graphs to map names"),
         ({"images": torch.rand(3, 3, 32, 48)}, r"each of the 3 images \(got 2\)"),
-        ({"images": torch.rand(2, 3, 32, 48) * 255}, r"images\[0\] with values in \[0, 1\]"),
-        ({"images": torch.rand(2, 4, 32, 48)}, r"images\[0\] to be a tensor \[3, H, W\]"),
+        ({"images": torch.rand(2, 3, 32, 48) * 255}, r"values in \[0, 1\] .*, in images\[0\]"),
+        ({"images": torch.rand(2, 5, 32, 48)}, r"3 or 4 channels .*, in images\[0\]"),
         ({"images": []}, r"at least one image"),
     ],
 )
