@@ -17,7 +17,7 @@ from pyg_viglad.graphs import (
     position_of,
     select_graphs,
 )
-from pyg_viglad.scoring.anomaly_map import peak
+from pyg_viglad.scoring import peak
 from pyg_viglad.visualization.drawing import (
     NO_BREAK,
     XY,
