@@ -15,7 +15,7 @@ from torch_geometric.utils import to_networkx
 
 from pyg_viglad.files import write_bytes, write_text
 from pyg_viglad.graphs.measures import neighbor_ranks
-from pyg_viglad.graphs.patches import edges_of, fields_of, grids_of, image_of_node, select_image
+from pyg_viglad.graphs.patches import edges_of, grids_of, image_of_node, select_image
 
 __all__ = ["export_graph", "write_graphml", "write_node_link"]
 
@@ -72,8 +72,13 @@ def export_graph(graph: Data, image: int | None = None) -> Any:
         place = torch.arange(nodes, device=batch.device) - first[batch]
         columns = grids[:, 1][batch]
         of_nodes.update(row=place // columns, column=place % columns)
-    for fields, names in zip((of_nodes, of_edges), fields_of(graph), strict=True):
-        fields |= {key: graph[key] for key in names if graph[key].dim() == 1 and key not in fields}
+    for key, values in graph.to_dict().items():
+        if isinstance(values, Tensor) and values.dim() == 1 and key not in ("batch", "ptr"):
+            # Where there are as many edges as nodes, PyG takes a name without "edge" for a node field.
+            if graph.is_edge_attr(key) or (key == "distance" and len(values) == edges.size(1)):
+                of_edges.setdefault(key, values)
+            elif graph.is_node_attr(key):
+                of_nodes.setdefault(key, values)
     if images > 1:
         of_nodes["image"] = batch
     for name, values in (*of_nodes.items(), *of_edges.items()):

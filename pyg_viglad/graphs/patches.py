@@ -23,7 +23,6 @@ from pyg_viglad.scoring import peak
 __all__ = [
     "SCORES",
     "edges_of",
-    "fields_of",
     "graph_of_image",
     "graphs_of_images",
     "grids_of",
@@ -77,14 +76,8 @@ def graph_of_image(
     """
     for key in ("pos", "edge_index", "grid_size"):
         _check_field(graph, key, name)
-    grids = graph.grid_size.reshape(-1, 2)
-    nodes = int(grids.prod(1).sum())
-    if tuple(graph.pos.shape) != (nodes, 2):
-        raise ValueError(
-            f"Expected {name}.pos of shape [{nodes}, 2] for grid_size {grids.tolist()} "
-            f"(got {list(graph.pos.shape)})"
-        )
-    images = len(grids)
+    _check_positions(graph, name)
+    images = len(graph.grid_size.reshape(-1, 2))
     if number is None and images != 1:
         raise ValueError(f"Expected {name} to be of one image (got {images})")
     if number is not None and not 0 <= number < images:
@@ -141,12 +134,7 @@ def node_at(graph: Data, xy: tuple[float, float]) -> int:
     """
     width, height = patch_size(graph)
     _check_inside(graph, xy, "a position")
-    nodes = int(graph.grid_size.prod())
-    if tuple(graph.pos.shape) != (nodes, 2):
-        raise ValueError(
-            f"Expected graph.pos of shape [{nodes}, 2] for grid_size {graph.grid_size.tolist()} "
-            f"(got {list(graph.pos.shape)})"
-        )
+    _check_positions(graph, "graph")
     pos = graph.pos.detach().cpu().double()
     # In units of a patch: -0.5 is its left or upper edge, 0.5 its right or lower one.
     size = torch.tensor([width, height], dtype=torch.float64)
@@ -308,60 +296,45 @@ def grids_of(graph: Data, name: str = "graph") -> Tensor:
     return grids
 
 
-def fields_of(graph: Data) -> tuple[list[str], list[str]]:
-    """Returns the names of the tensors with an entry for each node, and of those for each edge.
-
-    Where there are as many edges as nodes, ``distance`` and names with ``edge`` are of edges.
-    """
-    count, edges = int(graph.num_nodes), graph.edge_index.size(1)
-    of_nodes, of_edges = [], []
-    for key, values in graph.to_dict().items():
-        if not isinstance(values, Tensor) or values.dim() == 0 or key in _STRUCTURE:
-            continue
-        if values.size(0) == edges and (key == "distance" or "edge" in key or edges != count):
-            of_edges.append(key)
-        elif values.size(0) == count:
-            of_nodes.append(key)
-    return of_nodes, of_edges
-
-
 def select_image(graph: Data, number: int, name: str = "graph") -> Data:
-    """Returns the part of a batch that belongs to an image, with fields that were added to the batch.
+    """Returns the part of a batch that belongs to one image, its nodes numbered from 0.
 
-    (``batch[number]`` of PyG drops those.) ``grid_size``, ``img_size`` and ``img`` become the image's.
+    Unlike ``batch[number]`` it keeps fields that were added to the batch.
 
     Raises:
         ValueError: If edges join nodes of different images.
     """
     edges = edges_of(graph, name)
     batch, images = image_of_node(graph)
-    nodes = batch == number
-    kept = nodes[edges[1]]
-    if not bool(nodes[edges[0, kept]].all()):
+    inside = batch[edges] == number
+    if not torch.equal(*inside):
         raise ValueError(f"Expected {name}.edge_index to join nodes of the same image")
-    first = int(nodes.long().argmax())
-    one = Data(edge_index=edges[:, kept] - first, num_nodes=int(nodes.sum()))
-    of_nodes, of_edges = fields_of(graph)
-    for key in of_nodes:
-        one[key] = graph[key][nodes]
-    for key in of_edges:
-        one[key] = graph[key][kept]
-    for key in ("grid_size", "img_size", "img"):
-        values = getattr(graph, key, None)
+    fields = {**graph.to_dict(), "edge_index": edges}
+    of_images = {key: fields.pop(key, None) for key in ("grid_size", "img_size", "img")}
+    for key in ("batch", "ptr"):
+        fields.pop(key, None)
+    one = Data(**fields).subgraph(batch == number)
+    for key, values in of_images.items():
         if isinstance(values, Tensor):
-            shape = (-1, 2) if key != "img" else values.shape
-            values = values.reshape(shape)
+            values = values if key == "img" else values.reshape(-1, 2)
             one[key] = values[[number]] if len(values) == images else values
     return one
-
-
-_STRUCTURE = ("batch", "ptr", "edge_index", "grid_size", "img_size", "img")
 
 
 def _check_field(graph: Data, key: str, name: str) -> None:
     if not isinstance(getattr(graph, key, None), Tensor):
         fields = graph.keys() if isinstance(graph, Data) else type(graph).__name__
         raise ValueError(f"Expected {name} to have the field {key!r} (got {fields})")
+
+
+def _check_positions(graph: Data, name: str) -> None:
+    grids = graph.grid_size.reshape(-1, 2)
+    nodes = int(grids.prod(1).sum())
+    if tuple(graph.pos.shape) != (nodes, 2):
+        raise ValueError(
+            f"Expected {name}.pos of shape [{nodes}, 2] for grid_size {grids.tolist()} "
+            f"(got {list(graph.pos.shape)})"
+        )
 
 
 def _image_sizes(graph: Data, images: int, name: str) -> Tensor:

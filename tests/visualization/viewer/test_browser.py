@@ -4,13 +4,20 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from pyg_viglad.graphs import neighbor_changes, neighbors_of, node_at
+from pyg_viglad.visualization import GraphViewer
+from tests.graphs.helpers import random_graph
+from tests.visualization.viewer.browser import errors
 from tests.visualization.viewer.page import (
+    HEIGHT,
     PARTS,
     READ,
+    WIDTH,
     click,
     find,
+    load,
     set_block,
     state,
 )
@@ -170,3 +177,35 @@ def test_a_row_of_the_table_leads_to_its_patch(page, viewer_graphs):
     node = int(row.get_attribute("data-node"))
     row.click()
     assert page.execute_script(READ, "input-node")["node"] == [node]
+
+
+def test_changes_at_every_patch_are_those_of_neighbor_changes(browser, tmp_path):
+    """Uneven grids, and an input graph that is the coarser one: most fine neighbours get no vote."""
+    size = (HEIGHT, WIDTH)
+    graphs = {
+        "input": random_graph([(3, 4)], 3, 0, size=size),
+        "encoder": random_graph([(7, 9)], 4, 1, size=size),
+        "decoder": random_graph([(7, 9)], 6, 2, loop=False, size=size),
+    }
+    viewer = GraphViewer(torch.zeros(3, *size), graphs)
+    load(browser, viewer.save(tmp_path / "page.html").as_uri())
+    pairs = [("input", "encoder"), ("encoder", "decoder"), ("input", "decoder")]
+    script = """
+    window.graphViewer.onEvent({event_name: "tap", x: arguments[0], y: arguments[1]})
+    return [...document.querySelectorAll("tr[data-pair]")].map((row) =>
+        [...row.cells].slice(1, 4).map((cell) => Number(cell.textContent)))"""
+    words = set()
+    for x, y in graphs["encoder"].pos[::3].tolist():
+        expected = [changes(graphs[first], graphs[second], x, y) for first, second in pairs]
+        assert browser.execute_script(script, x, y) == [[len(e) for e in pair] for pair in expected]
+        kept, lost, gained = expected[0]
+        assert set(browser.execute_script(READ, "encoder-lost")["node"]) == set(lost)
+        near = browser.execute_script(READ, "encoder-neighbors")
+        own = at(graphs["input"], x, y)
+        for node, word in zip(near["node"], near["status"], strict=True):
+            patch = at(graphs["input"], *graphs["encoder"].pos[node].tolist())
+            known = {own: "inside", **dict.fromkeys(kept, "kept"), **dict.fromkeys(gained, "new")}
+            assert word == known.get(patch, "\N{EN DASH}")
+            words.add(word)
+    assert words == {"inside", "kept", "new", "\N{EN DASH}"}
+    assert errors(browser) == []
