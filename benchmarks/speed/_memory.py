@@ -66,13 +66,13 @@ def _prepare(request: dict[str, Any], nodes: int) -> Callable[[], object]:
     k, dilation, channels = request["k"], request["dilation"], request["channels"]
     x = torch.randn(nodes, channels)
     if request["what"] == "aggregation":
-        way = aggregations(knn_graph(x, k), k, channels)[request["name"]]
+        way = aggregations(knn_graph(x, k, loop=True, cosine=True), k, channels)[request["name"]]
         x.requires_grad_()
         gradient = torch.randn(nodes, channels)
         return lambda: way(x).backward(gradient)  # type: ignore[no-untyped-call]
     bound = request.get("max_memory", 0)
     if bound:
-        return lambda: knn_graph(x, k, dilation=dilation, max_memory=bound)
+        return lambda: knn_graph(x, k, loop=True, cosine=True, dilation=dilation, max_memory=bound)
     search = searches(k, dilation)[request["name"]]
     return lambda: search(x)
 

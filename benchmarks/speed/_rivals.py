@@ -53,7 +53,9 @@ def searches(k: int, dilation: int) -> dict[str, Callable[[Tensor], Tensor]]:
         return torch.from_numpy(index.search(unit, count)[1])[:, ::dilation]
 
     ways: dict[str, Callable[[Tensor], Tensor]] = {
-        "pyg_viglad": lambda x: knn_graph(x, k, dilation=dilation)[0].view(-1, k),
+        "pyg_viglad": lambda x: knn_graph(x, k, loop=True, cosine=True, dilation=dilation)[0].view(
+            -1, k
+        ),
         "dense formula (ViG)": lambda x: dense_formula(x[None], k, dilation)[0],
         "scikit-learn, brute": scikit_learn,
     }

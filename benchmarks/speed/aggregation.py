@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     start(args)
     x = torch.randn(args.nodes, args.channels)
-    ways = aggregations(knn_graph(x, args.k), args.k, args.channels)
+    ways = aggregations(knn_graph(x, args.k, loop=True, cosine=True), args.k, args.channels)
     for name, way in ways.items():
         if not torch.equal(way(x), ways["pyg_viglad"](x)):
             raise RuntimeError(f"Expected equal values ('{name}' differs)")

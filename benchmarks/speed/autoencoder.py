@@ -22,8 +22,7 @@ from benchmarks.speed._rivals import DefaultMax, dense_formula, torch_cluster_se
 from benchmarks.speed._timing import make_parser, markdown_table, median_times, start
 from pyg_viglad import ViGAutoEncoder
 from pyg_viglad.models import graph_constructor
-from pyg_viglad.nn import MaxRelativeConv, _vig_block
-from pyg_viglad.nn._knn_dense import effective_dilation
+from pyg_viglad.nn import MaxRelativeConv, vig_block
 
 Search = Callable[[Tensor, int, int], Tensor]
 
@@ -79,23 +78,32 @@ class Rival(nn.Module):
         for conv in model.modules():
             if isinstance(conv, MaxRelativeConv):
                 conv.relative = partial(_by_default, default)
-        self.search = lambda x, k, dilation=1, y=None: search(
-            x, k, effective_dilation(x.size(1), k, dilation)
-        )
+        self.search = partial(_by_search, search)
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct the features of the images."""
         with (
-            mock.patch.object(_vig_block, "dense_neighbors", self.search),
-            mock.patch.object(graph_constructor, "dense_neighbors", self.search),
+            mock.patch.object(vig_block, "knn_graph", self.search),
+            mock.patch.object(graph_constructor, "knn_graph", self.search),
         ):
             return self.model(images)  # type: ignore[no-any-return]
 
 
 def _by_default(
-    default: DefaultMax, x: Tensor, edge_index: Tensor, k: int | None = None
+    default: DefaultMax, x: Tensor, edge_index: Tensor, size: object = None, *, k: int | None = None
 ) -> tuple[Tensor, Tensor]:
     return x, default(x, edge_index)
+
+
+def _by_search(
+    search: Search, x: Tensor, k: int, *, batch_size: int = 1, dilation: int = 1, **_: object
+) -> Tensor:
+    graphs = x.view(batch_size, -1, x.size(1))
+    nodes = graphs.size(1)
+    neighbors = search(graphs, k, max(1, min(dilation, nodes // k)))
+    neighbors = neighbors + torch.arange(batch_size).view(-1, 1, 1) * nodes
+    centres = torch.arange(batch_size * nodes).repeat_interleave(k)
+    return torch.stack([neighbors.flatten(), centres])
 
 
 @torch.no_grad()

@@ -56,10 +56,10 @@ def times_of(
     """Time graph and aggregation, in milliseconds."""
     x = torch.randn(nodes, channels, requires_grad=True)
     gradient = torch.randn(nodes, channels)
-    aggregate = aggregations(knn_graph(x, k), k, channels)["pyg_viglad"]
+    aggregate = aggregations(knn_graph(x, k, loop=True, cosine=True), k, channels)["pyg_viglad"]
     medians = median_times(
         {
-            "graph": lambda: knn_graph(x, k, dilation=dilation),
+            "graph": lambda: knn_graph(x, k, loop=True, cosine=True, dilation=dilation),
             "aggregation": lambda: aggregate(x).backward(gradient),  # type: ignore[no-untyped-call]
         },
         rounds,

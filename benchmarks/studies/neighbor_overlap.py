@@ -145,7 +145,7 @@ def output_graph(model: ViGLAD, images: Tensor, entering: Batch) -> Batch:
         features = model.features(images).autoencoder
     x = features.permute(0, 2, 3, 1).flatten(0, 2)
     graph = entering.clone()
-    graph.edge_index = knn_graph(x, model.config["k"], graph.batch)
+    graph.edge_index = knn_graph(x, model.config["k"], graph.batch, loop=True, cosine=True)
     return graph
 
 

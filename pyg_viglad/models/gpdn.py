@@ -4,9 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_viglad.models.pdn import PDN, PDNSize
-from pyg_viglad.nn._grid import to_maps, to_nodes
-from pyg_viglad.nn.conv.operator import Operator
-from pyg_viglad.nn.conv_vig import ConvViG
+from pyg_viglad.nn import ConvViG, Operator, to_maps, to_nodes
 
 __all__ = ["GPDN"]
 

@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from pyg_viglad.nn._knn_dense import dense_neighbors
-from pyg_viglad.nn.knn_graph import regular_edge_index
+from pyg_viglad.nn import knn_graph
 
 __all__ = ["GraphConstructor", "grid_graphs", "images_of"]
 
@@ -158,10 +157,14 @@ class GraphConstructor(nn.Module):
     def connect(self, x: Tensor, num_graphs: int) -> Tensor:
         """Give the edges ``[2, B * N * k]`` among the nodes of each image."""
         nodes = x.size(0) // num_graphs
-        features = x.view(num_graphs, nodes, -1)
-        # What knn_graph does with graphs of equal size, without asking the device for their number.
-        neighbors = dense_neighbors(features, min(self.k, nodes), self.dilation)
-        return regular_edge_index(neighbors, nodes)
+        return knn_graph(
+            x,
+            min(self.k, nodes),
+            loop=True,
+            cosine=True,
+            batch_size=num_graphs,
+            dilation=self.dilation,
+        )
 
     def forward(self, images: Tensor | Batch) -> Batch:
         """Turn images into their graphs."""

@@ -3,12 +3,12 @@
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from pyg_viglad.models.graph_constructor import GraphConstructor, grid_graphs, images_of
 from pyg_viglad.nn import ConvViG, DeconvViG, Downsample, Operator, Upsample
-from pyg_viglad.nn._knn_dense import unit_features
 
 __all__ = ["DEPTHS", "VARIANTS", "ViGAutoEncoder"]
 
@@ -248,7 +248,7 @@ def _to_map(nodes: _Nodes) -> Tensor:
 
 def _distance(nodes: _Nodes, edge_index: Tensor) -> Tensor:
     """Length of the difference of L2-normalised features along each edge, ``[E]``."""
-    unit, _ = unit_features(nodes.x.float())
+    unit = F.normalize(nodes.x.float())
     difference = unit[edge_index[0]] - unit[edge_index[1]]
     distance: Tensor = torch.linalg.vector_norm(difference, dim=1)
     return distance

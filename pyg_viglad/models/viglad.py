@@ -20,8 +20,7 @@ from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
 from pyg_viglad.models.pdn import PDN, PDNSize
 from pyg_viglad.models.teacher import SHIPPED_TEACHER, load_teacher
 from pyg_viglad.models.vig_autoencoder import Variant, ViGAutoEncoder
-from pyg_viglad.nn import Operator
-from pyg_viglad.nn._norm import keep_statistics
+from pyg_viglad.nn import Operator, keep_running_statistics
 from pyg_viglad.scoring import (
     ChannelNormalization,
     Mahalanobis,
@@ -378,7 +377,7 @@ class ViGLAD(
             parts["student_teacher"] = hard_mean((features - first).square(), self.hard_quantile)
         if penalty_images is not None:
             other = self.normalize(to_batch(penalty_images, self.image_size))
-            with keep_statistics(self.student):  # scores are of images like the normal ones
+            with keep_running_statistics(self.student):  # scores are of images like the normal ones
                 first = self.student_features(other, "student_first")
             parts["penalty"] = first.square().mean()  # Eq. 15, second term
         if self.losses == "efficientad":

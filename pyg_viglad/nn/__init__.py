@@ -1,18 +1,11 @@
-"""Graphs of nearest neighbours, graph operators, and the blocks built of them."""
+"""Nearest-neighbour graphs, graph operators, and the vision graph blocks built from them."""
 
-from pyg_viglad.nn.conv import (
-    OPERATORS,
-    MaxRelativeConv,
-    MaxRelativeDeconv,
-    Operator,
-    OperatorAdapter,
-    make_operator,
-)
-from pyg_viglad.nn.conv_vig import ConvViG
-from pyg_viglad.nn.deconv_vig import DeconvViG
-from pyg_viglad.nn.downsample import Downsample
 from pyg_viglad.nn.knn_graph import knn_graph
-from pyg_viglad.nn.upsample import Upsample
+from pyg_viglad.nn.max_relative_conv import MaxRelativeConv, MaxRelativeDeconv
+from pyg_viglad.nn.node_norm import NodeNorm, keep_running_statistics
+from pyg_viglad.nn.operators import OPERATORS, Operator, OperatorAdapter, make_operator
+from pyg_viglad.nn.resample import Downsample, Upsample, to_maps, to_nodes
+from pyg_viglad.nn.vig_block import ConvViG, DeconvViG, ViGBlock
 
 __all__ = [
     "OPERATORS",
@@ -21,9 +14,14 @@ __all__ = [
     "Downsample",
     "MaxRelativeConv",
     "MaxRelativeDeconv",
+    "NodeNorm",
     "Operator",
     "OperatorAdapter",
     "Upsample",
+    "ViGBlock",
+    "keep_running_statistics",
     "knn_graph",
     "make_operator",
+    "to_maps",
+    "to_nodes",
 ]

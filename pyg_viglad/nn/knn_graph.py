@@ -1,173 +1,357 @@
-"""The dilated graph of nearest neighbours."""
+"""Dilated k-nearest-neighbour graphs."""
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, Optional
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_viglad.nn._knn_dense import dense_neighbors
-from pyg_viglad.nn._knn_libraries import library_neighbors
-
-__all__ = ["knn_graph", "regular_edge_index"]
-
-Backend = Literal["auto", "torch", "cluster", "pyg"]
+__all__ = ["knn_graph"]
 
 
 def knn_graph(
     x: Tensor,
     k: int,
     batch: Tensor | None = None,
+    loop: bool = False,
+    flow: Literal["source_to_target", "target_to_source"] = "source_to_target",
+    cosine: bool = False,
+    batch_size: int | None = None,
     *,
     dilation: int = 1,
-    loop: bool = True,
-    cosine: bool = True,
     y: Tensor | None = None,
     batch_y: Tensor | None = None,
-    backend: Backend = "auto",
+    backend: Literal["auto", "torch", "cluster"] = "auto",
     max_memory: int | None = None,
 ) -> Tensor:
-    r"""Join every node with exactly ``k`` of its nearest neighbours in feature space.
+    r"""Computes the edges from the ``k`` nearest neighbours of every node in feature space.
 
     .. math::
         e_{ij} = 1 \text{ if } v_j \in \mathcal{N}_k(v_i), \text{ else } 0 \quad \text{(Eq. 1)}
 
-    where :math:`\mathcal{N}_k` holds every ``dilation``-th of the ``k * dilation`` nearest. Ties
-    are broken by the lower index, so the graph of a constant image is deterministic too. Distances
-    are computed without gradient. With ``dilation=1, cosine=False, loop=False`` it means what PyG's
-    ``knn_graph`` means, except that there are k neighbours also among duplicates.
+    where :math:`\mathcal{N}_k` holds every ``dilation``-th of the ``k * dilation`` nearest nodes.
+    With ``dilation=1`` this is :func:`torch_geometric.nn.knn_graph`, with exactly k neighbours per
+    node also among duplicates: ties are broken by the lower index. Distances between features
+    of any scale and offset are exact up to float64, between L2-normalised ones up to their own
+    precision. No gradient flows through the search.
 
     Args:
         x: Features of the centres ``[M, C]``.
-        k: Number of neighbours of each centre.
-        batch: Graph of each centre ``[M]``, sorted (default: all one graph).
-        dilation: Take every ``dilation``-th neighbour; lowered in a graph with fewer than
+        k: Number of neighbours of each centre, at least 1.
+        batch: Graph of each centre ``[M]``, sorted (default: one graph, or ``batch_size`` graphs).
+        loop: Whether each centre is its own first neighbour. Has no effect with ``y``.
+        flow: Row 0 holds the neighbours and row 1 the centres (``"source_to_target"``), or vice
+            versa (``"target_to_source"``).
+        cosine: Whether to compare L2-normalised features (cosine distance).
+        batch_size: Number of graphs. Without ``batch`` all of them have equally many nodes, and no
+            value is read back from the device; such a call can be compiled and exported.
+        dilation: Take every ``dilation``-th neighbour, at least 1; lowered in graphs of fewer than
             ``k * dilation`` candidates.
-        loop: Without ``y``: the centre itself is its first neighbour, otherwise it is none.
-        cosine: Compare L2-normalised features, otherwise the features as they are.
         y: Features of the candidates ``[N, C]`` (default: the centres themselves).
         batch_y: Graph of each candidate ``[N]``, sorted.
-        backend: ``"torch"``, dense and tiled; ``"cluster"``, torch-cluster; ``"pyg"``, PyG with
-            pyg-lib; all give the same graph. ``"auto"`` is ``"torch"``, usually the fastest.
-        max_memory: Bytes that the distances held at once may take, at least one row of them; the
-            graph is the same for any. The default is what is fast: on a CPU 2 MB with one thread
-            and 8 MB with several, or 128 rows if that is more, 64 MB on other devices.
-            For ``backend="torch"`` only.
+        backend: ``"torch"``, dense and tiled, also taken by ``"auto"``; or ``"cluster"``,
+            torch-cluster. Both return the same graph.
+        max_memory: Bytes of distances held at once by ``"torch"``, at least one row of them. By
+            default 2 MB on a CPU with one thread, 8 MB with several (128 rows, if that is more),
+            and 64 MB on other devices.
 
     Returns:
-        ``edge_index`` ``[2, M * k]``: row 0 the neighbour (counted in ``y`` where given), row 1 the
-        centre; grouped by centre, nearest first.
+        ``edge_index`` ``[2, M * k]``, grouped by centre, nearest first. With ``y``, neighbours are
+        rows of ``y``.
 
     Raises:
-        ValueError: If a graph has fewer than ``k`` candidates, a shape does not fit, ``batch`` is
-            not sorted, ``max_memory`` is not positive, or the backend is not installed.
+        ValueError: If a graph has fewer than ``k`` candidates, an argument has another shape or
+            range, ``batch`` is not sorted, or torch-cluster is not installed.
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [3.0]])
-        >>> knn_graph(x, 2, cosine=False)
+        >>> knn_graph(x, 2, loop=True)
         tensor([[0, 1, 1, 0, 2, 1],
                 [0, 0, 1, 1, 2, 2]])
     """
-    _check(x, k, batch, dilation, y, batch_y)
-    if backend not in ("auto", "torch", "cluster", "pyg"):
-        raise ValueError(
-            f"Expected 'backend' to be 'auto', 'torch', 'cluster' or 'pyg' (got {backend!r})"
-        )
-    if max_memory is not None and max_memory < 1:
-        raise ValueError(f"Expected 'max_memory' to be at least 1 byte (got {max_memory})")
+    _check(x, k, batch, flow, batch_size, dilation, y, batch_y, backend, max_memory)
 
-    def find(centres: Tensor, candidates: Tensor | None) -> Tensor:
-        available = (centres if candidates is None else candidates).size(1)
-        available -= int(candidates is None and not loop)
-        if available < k and centres.size(1):
+    def search(x: Tensor, y: Tensor | None) -> Tensor:
+        """Searches graphs ``[B, M, C]`` of equal size: returns their edges ``[2, B * M * k]``."""
+        available = (x if y is None else y).size(1) - int(y is None and not loop)
+        if available < k and x.numel():
             raise ValueError(
                 f"Expected at least k = {k} candidates in each graph (got {available})"
             )
-        if backend in ("cluster", "pyg"):
-            return library_neighbors(
-                centres, k, dilation, y=candidates, loop=loop, cosine=cosine, library=backend
-            )
-        return dense_neighbors(
-            centres, k, dilation, y=candidates, loop=loop, cosine=cosine, max_memory=max_memory
+        if backend == "cluster":
+            neighbors = _neighbors(x, y, k, dilation, loop, cosine, None, cluster=True)
+        elif torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            neighbors = _opaque_neighbors(x, y, k, dilation, loop, cosine, max_memory)
+        else:
+            neighbors = _neighbors(x, y, k, dilation, loop, cosine, max_memory)
+        graphs, centres, _ = neighbors.shape
+        first = torch.arange(graphs, device=x.device) * (x if y is None else y).size(1)
+        rows = torch.arange(graphs * centres, device=x.device).view(graphs, centres, 1)
+        return torch.stack(
+            [(neighbors + first.view(-1, 1, 1)).flatten(), rows.expand_as(neighbors).flatten()]
         )
 
-    if x.size(0) == 0:
-        return torch.empty(2, 0, dtype=torch.int64, device=x.device)
-    if batch is None:
-        return regular_edge_index(find(x[None], None if y is None else y[None]))
-    counts, counts_y = _sizes(batch, batch_y)
-    if len(set(counts)) == 1 and len(set(counts_y or counts)) == 1:
-        graphs = None if y is None else y.view(len(counts), -1, y.size(1))
-        return regular_edge_index(
-            find(x.view(len(counts), -1, x.size(1)), graphs), (counts_y or counts)[0]
-        )
-    edges = []
-    centre = candidate = 0
-    parts_y: list[Tensor | None] = [None] * len(counts)
-    if y is not None and counts_y is not None:
-        parts_y = list(torch.split(y, counts_y))
-    for part, part_y in zip(torch.split(x, counts), parts_y, strict=True):
-        if part.size(0):
-            shift = torch.tensor([[candidate], [centre]], device=x.device)
-            edges.append(regular_edge_index(find(part[None], _first_axis(part_y))) + shift)
-        centre += part.size(0)
-        candidate += (part if part_y is None else part_y).size(0)
-    return torch.cat(edges, dim=1)
+    if batch is None or x.size(0) == 0:
+        graphs = batch_size or 1
+        edge_index = search(_split(x, graphs), None if y is None else _split(y, graphs))
+    else:
+        vectors = [batch] if batch_y is None else [batch, batch_y]
+        graphs = batch_size or 1 + max(int(v[-1]) if v.numel() else 0 for v in vectors)
+        sizes = [torch.bincount(v, minlength=graphs).tolist() for v in vectors]
+        if all(len(set(counts)) == 1 for counts in sizes):
+            edge_index = search(_split(x, graphs), None if y is None else _split(y, graphs))
+        else:
+            edges, centre, candidate = [], 0, 0
+            for size, size_y in zip(sizes[0], sizes[-1], strict=True):
+                if size:
+                    part_y = None if y is None else y[None, candidate : candidate + size_y]
+                    offset = torch.tensor([[candidate], [centre]], device=x.device)
+                    edges.append(search(x[None, centre : centre + size], part_y) + offset)
+                centre, candidate = centre + size, candidate + size_y
+            edge_index = torch.cat(edges, dim=1)
+    return edge_index if flow == "source_to_target" else edge_index.flip(0)
 
 
-def regular_edge_index(neighbors: Tensor, candidates: int = 0) -> Tensor:
-    """Turn neighbours ``[B, M, k]`` within each graph of ``candidates`` nodes into an edge index.
+def _split(x: Tensor, graphs: int) -> Tensor:
+    return x.view(graphs, x.size(0) // graphs, x.size(1))
 
-    Example:
-        >>> regular_edge_index(torch.tensor([[[0, 1]], [[1, 0]]]), candidates=2)
-        tensor([[0, 1, 3, 2],
-                [0, 0, 1, 1]])
+
+@torch.no_grad()
+def _neighbors(
+    x: Tensor,
+    y: Tensor | None,
+    k: int,
+    dilation: int,
+    loop: bool,
+    cosine: bool,
+    max_memory: int | None,
+    cluster: bool = False,
+) -> Tensor:
+    """Returns the neighbours of graphs of equal size as numbers of their candidates ``[B, M, k]``."""
+    own = y is None
+    y = x if y is None else y
+    if dilation > 1:
+        dilation = max(1, min(dilation, (y.size(1) - int(own and not loop)) // k))
+    count = (k - 1) * dilation + 1
+    # The centre itself does not compete: rounding could rank a duplicate of it first.
+    parts = []
+    if own and loop:
+        count -= 1
+        itself = torch.arange(x.size(1), device=x.device).view(1, -1, 1)
+        parts.append(itself.expand(x.size(0), -1, -1))
+    if count > 0 and x.numel():
+        with torch.autocast(x.device.type, enabled=False):
+            x, y = _features(x, cosine), _features(y, cosine)
+            if cluster:
+                graphs = zip(x, y, strict=True)
+                parts.append(torch.stack([_nearest_by_cluster(*g, count, own) for g in graphs]))
+            else:
+                parts.append(_nearest(x, y, count, own, cosine, max_memory))
+    return torch.cat(parts, dim=2)[:, :, ::dilation] if parts else x.new_empty(0, 0, k).long()
+
+
+@torch.library.custom_op("pyg_viglad::nearest_neighbors", mutates_args=())
+def _opaque_neighbors(
+    x: Tensor,
+    y: Optional[Tensor],  # noqa: UP045 (older versions of torch read no unions here)
+    k: int,
+    dilation: int,
+    loop: bool,
+    cosine: bool,
+    max_memory: Optional[int],  # noqa: UP045
+) -> Tensor:
+    """Keeps the search opaque to the compiler: tiling does not fuse."""
+    return _neighbors(x, y, k, dilation, loop, cosine, max_memory).contiguous()
+
+
+@_opaque_neighbors.register_fake
+def _(
+    x: Tensor,
+    y: Tensor | None,
+    k: int,
+    dilation: int,
+    loop: bool,
+    cosine: bool,
+    max_memory: int | None,
+) -> Tensor:
+    return x.new_empty(x.size(0), x.size(1), k, dtype=torch.int64)
+
+
+def _features(x: Tensor, cosine: bool) -> Tensor:
+    """Returns L2-normalised features, or else features in float64; neither NaN nor infinity."""
+    if not cosine:
+        return torch.nan_to_num(x).double()
+    x = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return torch.nan_to_num(x / norm.clamp_min(1e-12))
+
+
+def _nearest(
+    x: Tensor, y: Tensor, count: int, own: bool, cosine: bool, max_memory: int | None
+) -> Tensor:
+    """Returns the ``count`` nearest candidates, nearest first, ties by index: ``[B, M, count]``."""
+    if cosine:
+        # Half the squared distance is |x|^2 / 2 - (<x, y> - |y|^2 / 2), in brackets one product.
+        half, half_y = (part.any(dim=2, keepdim=True).to(x.dtype) / 2 for part in (x, y))
+        x = torch.cat([x, torch.ones_like(half)], dim=2)
+        y = torch.cat([y, -half_y], dim=2)
+
+    def search(graphs: slice, rows: slice) -> Tensor:
+        centres, candidates = x[graphs, rows], y[graphs]
+        if cosine:
+            score = torch.bmm(centres, candidates.mT).sub_(half[graphs, rows])
+        else:
+            # By differences: products would lose the digits of features far from the origin.
+            score = torch.cdist(centres, candidates, compute_mode="donot_use_mm_for_euclid_dist")
+            score = score.clamp_max_(torch.finfo(score.dtype).max).neg_()
+        if own:
+            itself = torch.arange(x.size(1), device=x.device)[rows].view(1, -1, 1)
+            score.scatter_(2, itself.expand(score.size(0), -1, -1), -torch.inf)
+        if torch.compiler.is_exporting():  # a stable top-k in the runtimes
+            return score.topk(count, dim=2).indices
+        return _largest(score, count)
+
+    if torch.compiler.is_exporting():
+        return search(slice(None), slice(None))
+    # Written in place: small parts kept between tiles would fragment the memory of the next ones.
+    nearest = torch.empty(x.size(0), x.size(1), count, dtype=torch.int64, device=x.device)
+    limit = None if max_memory is None else max_memory // x.element_size()
+    for tile in _tiles(x.size(0), x.size(1), y.size(1), limit, x.device):
+        nearest[tile] = search(*tile)
+    return nearest
+
+
+def _tiles(
+    graphs: int, centres: int, candidates: int, limit: int | None, device: torch.device
+) -> Iterator[tuple[slice, slice]]:
+    """Yields as many graphs, or else as many rows of one graph, as ``limit`` distances allow."""
+    if limit is None and device.type != "cpu":
+        limit = 2**24
+    elif limit is None:
+        # What fits into the cache, but no fewer than 128 rows: each tile reads all candidates.
+        cache = 2**19 if torch.get_num_threads() == 1 else 2**21
+        limit = max(cache, 128 * candidates)
+    rows = max(1, limit // candidates)
+    step = max(1, rows // centres)
+    for graph in range(0, graphs, step):
+        for row in range(0, centres, rows):
+            yield slice(graph, graph + step), slice(row, row + rows)
+
+
+def _largest(score: Tensor, count: int, index: Tensor | None = None) -> Tensor:
+    """Returns the indices of the ``count`` largest scores <= 0, largest first, ties by index.
+
+    They are among the members of the ``count`` groups of consecutive candidates whose largest
+    scores are largest, so these groups are selected first, which is much faster.
     """
-    graphs, centres, k = neighbors.shape
-    first = torch.arange(graphs, device=neighbors.device).view(-1, 1, 1) * candidates
-    rows = torch.arange(graphs * centres, device=neighbors.device).view(-1, 1).expand(-1, k)
-    return torch.stack([(neighbors + first).reshape(-1), rows.reshape(-1)])
+    candidates = score.size(2)
+    if index is None and candidates >= max(256, 16 * count):
+        size = 8
+        groups = _largest(F.max_pool1d(score, size, ceil_mode=True), count)
+        if score.dtype == torch.float64:
+            groups = groups.sort(dim=2).values  # for the stable sort below
+        index = groups[..., None] * size + torch.arange(size, device=score.device)
+        index = index.flatten(2)
+        members = score.gather(2, index.clamp(max=candidates - 1))
+        if candidates % size:  # the last group has fewer members
+            members.masked_fill_(index >= candidates, -torch.inf)
+        return _largest(members, count, index)
+    if index is None:
+        index = torch.arange(candidates, device=score.device)
+    distance = (-score).clamp_min(0)
+    if distance.dtype == torch.float64:
+        order = distance.sort(dim=2, stable=True).indices[:, :, :count]
+        return index.expand_as(distance).gather(2, order)
+    # The bits of floats >= 0 sort as integers do. With the index behind them all keys differ, which
+    # makes top-k, that promises nothing about ties, exact.
+    keys = distance.view(torch.int32).to(torch.int64).bitwise_left_shift_(32).bitwise_or_(index)
+    nearest = keys.topk(count, dim=2, largest=False).values
+    return nearest.bitwise_and_(2**32 - 1)
 
 
-def _sizes(batch: Tensor, batch_y: Tensor | None) -> tuple[list[int], list[int] | None]:
-    """Count the nodes of every graph."""
-    vectors = [batch] if batch_y is None else [batch, batch_y]
-    length = max([0] + [int(vector[-1]) + 1 for vector in vectors if vector.numel()])
-    counts = [torch.bincount(vector, minlength=length).tolist() for vector in vectors]
-    return counts[0], counts[1] if batch_y is not None else None
+def _nearest_by_cluster(x: Tensor, y: Tensor, count: int, own: bool) -> Tensor:
+    """Returns the ``count`` nearest candidates by torch-cluster: ``[M, count]``.
 
-
-def _first_axis(part: Tensor | None) -> Tensor | None:
-    return None if part is None else part[None]
+    torch-cluster returns any of several equally near candidates, in any order. So more are fetched
+    and sorted here, and centres that have as near a candidate left out are searched in full.
+    """
+    try:
+        from torch_cluster import knn
+    except ImportError as error:
+        raise ValueError(
+            "Expected torch-cluster for backend='cluster' (got no such package): "
+            "pip install --no-build-isolation 'pyg-viglad[cluster]'"
+        ) from error
+    centres = torch.arange(x.size(0), device=x.device)[:, None]
+    fetched = min(y.size(0), count + 1 + int(own))
+    index = knn(y, x, fetched)[1].view(-1, fetched).sort(dim=1).values
+    distance = (
+        (x[:, None] - y[index]).square().sum(dim=2).masked_fill((index == centres) & own, torch.inf)
+    )
+    distance, order = distance.sort(dim=1, stable=True)
+    nearest: Tensor = index.gather(1, order)[:, :count]
+    if fetched < y.size(0):
+        farthest = distance.masked_fill(distance.isinf(), 0).amax(dim=1)
+        for row in (distance[:, count - 1] >= farthest * (1 - 1e-6)).nonzero().view(-1).tolist():
+            whole = (x[row] - y).square().sum(dim=1)
+            whole[row if own else []] = torch.inf
+            nearest[row] = whole.sort(stable=True).indices[:count]
+    return nearest
 
 
 def _check(
     x: Tensor,
     k: int,
     batch: Tensor | None,
+    flow: str,
+    batch_size: int | None,
     dilation: int,
     y: Tensor | None,
     batch_y: Tensor | None,
+    backend: str,
+    max_memory: int | None,
 ) -> None:
-    if k < 1:
-        raise ValueError(f"Expected 'k' to be at least 1 (got {k})")
-    if dilation < 1:
-        raise ValueError(f"Expected 'dilation' to be at least 1 (got {dilation})")
-    for name, features in (("x", x), ("y", y)):
-        if features is not None and (features.dim() != 2 or features.is_complex()):
-            raise ValueError(f"Expected '{name}' to be [N, C] (got {list(features.shape)})")
-    if y is not None and y.size(1) != x.size(1):
-        raise ValueError(f"Expected 'y' to have {x.size(1)} columns like 'x' (got {y.size(1)})")
+    for name, value in (
+        ("k", k),
+        ("dilation", dilation),
+        ("batch_size", batch_size),
+        ("max_memory", max_memory),
+    ):
+        if value is not None and value < 1:
+            raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
+    if flow not in ("source_to_target", "target_to_source"):
+        raise ValueError(
+            f"Expected 'flow' to be 'source_to_target' or 'target_to_source' (got {flow!r})"
+        )
+    if backend not in ("auto", "torch", "cluster"):
+        raise ValueError(f"Expected 'backend' to be 'auto', 'torch' or 'cluster' (got {backend!r})")
     if y is None and batch_y is not None:
         raise ValueError("Expected no 'batch_y' without 'y' (got both)")
     if y is not None and (batch is None) != (batch_y is None):
         raise ValueError("Expected both or none of 'batch' and 'batch_y' (got one)")
-    for name, vector, features in (("batch", batch, x), ("batch_y", batch_y, y)):
-        if vector is None or features is None:
+    for name, features, vector in (("x", x, batch), ("y", y, batch_y)):
+        if features is None:
             continue
+        if features.dim() != 2 or features.is_complex() or features.size(1) != x.size(1):
+            columns = "C" if features.dim() != 2 else x.size(-1)
+            raise ValueError(f"Expected '{name}' to be [N, {columns}] (got {list(features.shape)})")
+        if vector is None:
+            if features.size(0) % (batch_size or 1):
+                raise ValueError(
+                    f"Expected '{name}' to hold {batch_size} graphs of equal size "
+                    f"(got {features.size(0)} nodes)"
+                )
+            continue
+        label = "batch" if name == "x" else "batch_y"
         if vector.dim() != 1 or vector.numel() != features.size(0) or vector.is_floating_point():
             raise ValueError(
-                f"Expected '{name}' to be {features.size(0)} integers "
+                f"Expected '{label}' to be {features.size(0)} integers "
                 f"(got {vector.dtype} {list(vector.shape)})"
             )
         if bool((vector[1:] < vector[:-1]).any()):
-            raise ValueError(f"Expected '{name}' to be sorted (got a lower number after a higher)")
+            raise ValueError(f"Expected '{label}' to be sorted (got a lower number after a higher)")
+        if batch_size is not None and vector.numel() and int(vector[-1]) >= batch_size:
+            raise ValueError(
+                f"Expected '{label}' to be below batch_size = {batch_size} (got {int(vector[-1])})"
+            )

@@ -48,7 +48,9 @@ def test_neighbours_are_the_nearest_among_the_recorded_features(model):
     for name, dilation in zip(names[1:], dilations[1:], strict=True):
         graph = graphs[name]
         k = min(6, graph.num_nodes)
-        assert torch.equal(graph.edge_index, knn_graph(graph.x, k, dilation=dilation))
+        assert torch.equal(
+            graph.edge_index, knn_graph(graph.x, k, loop=True, cosine=True, dilation=dilation)
+        )
         assert torch.equal(graph.edge_index[1], torch.arange(graph.num_nodes).repeat_interleave(k))
 
 

@@ -27,7 +27,7 @@ def test_edges_are_the_nearest_neighbours_of_each_image():
     batch = model(images)
     for number in range(3):
         graph = batch[number]
-        assert torch.equal(graph.edge_index, knn_graph(graph.x, 5))
+        assert torch.equal(graph.edge_index, knn_graph(graph.x, 5, loop=True, cosine=True))
         assert torch.allclose(graph.x, model(images[number : number + 1]).x, atol=1e-5)
 
 

@@ -79,7 +79,7 @@ def test_graphs_are_neighbours_among_their_own_features():
     assert list(graphs) == ["input", "encoder", "decoder"]
     for name in ("input", "decoder"):
         graph = graphs[name][1]
-        assert torch.equal(graph.edge_index, knn_graph(graph.x, 12))
+        assert torch.equal(graph.edge_index, knn_graph(graph.x, 12, loop=True, cosine=True))
         assert graph.img_size.tolist() == [[64, 64]]
 
 
@@ -96,7 +96,9 @@ def test_block_graphs_are_neighbours_among_the_features_that_chose_them():
             graph = graphs[f"encoder.{number}"][1]
             first = number if dynamic else (0, 0, 2, 2, 4, 4)[number]
             dilation = blocks[first].dilation if first else 1
-            assert torch.equal(graph.edge_index, knn_graph(graph.x, 5, dilation=dilation))
+            assert torch.equal(
+                graph.edge_index, knn_graph(graph.x, 5, loop=True, cosine=True, dilation=dilation)
+            )
             unit = torch.nn.functional.normalize(graph.x, dim=1)
             source, target = graph.edge_index
             distance = (unit[source] - unit[target]).norm(dim=1)

@@ -1,24 +1,19 @@
+import importlib
+import math
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
+import torch_cluster
 from torch._subclasses import FakeTensorMode
-from torch_geometric.typing import WITH_KNN
 
-from pyg_viglad.nn import _knn_dense, knn_graph
+from pyg_viglad.nn import knn_graph
 from tests.oracles.knn_graph import knn_graph_oracle
 
-try:
-    import torch_cluster  # noqa: F401
-
-    WITH_CLUSTER = True
-except ImportError:
-    WITH_CLUSTER = False
-
-BACKENDS = [
-    "torch",
-    pytest.param("cluster", marks=pytest.mark.skipif(not WITH_CLUSTER, reason="no torch-cluster")),
-    pytest.param("pyg", marks=pytest.mark.skipif(not WITH_KNN, reason="no pyg-lib")),
-]
+BACKENDS = ["torch", "cluster"]
+VIG = {"loop": True, "cosine": True}  # as the networks search
+search = importlib.import_module("pyg_viglad.nn.knn_graph")  # the module, not the function
 
 
 def signs(nodes: int, channels: int = 4) -> torch.Tensor:
@@ -61,7 +56,7 @@ def test_knn_graph_breaks_ties_by_index_with_many_nodes(nodes, cosine):
     # So many candidates are pre-selected in groups, in several tiles.
     x = signs(nodes, 16)
     centres = torch.arange(0, nodes, 97)
-    edge_index = knn_graph(x, 4, dilation=3, cosine=cosine)
+    edge_index = knn_graph(x, 4, dilation=3, loop=True, cosine=cosine)
     distance = torch.cdist(x.double(), x.double()).square().round()
     distance.fill_diagonal_(-1)
     expected = distance.sort(dim=1, stable=True).indices[:, :12:3]
@@ -74,7 +69,7 @@ def test_knn_graph_breaks_ties_by_index_with_many_nodes(nodes, cosine):
 @pytest.mark.parametrize("nodes", [5, 49, 700])
 def test_knn_graph_of_a_constant_image(backend, value, nodes):
     x = torch.full((nodes, 7), value)
-    neighbors = knn_graph(x, 4, backend=backend)[0].view(nodes, 4)
+    neighbors = knn_graph(x, 4, **VIG, backend=backend)[0].view(nodes, 4)
     for centre in (0, 1, 3, nodes - 1):
         others = [j for j in range(nodes) if j != centre]
         assert neighbors[centre].tolist() == [centre, *others[:3]]
@@ -85,7 +80,7 @@ def test_duplicates_are_ordered_by_index_whatever_the_rounding(nodes):
     # Ten different vectors only: each has hundreds of duplicates at a distance that rounding moves.
     x = torch.randn(10, 48)[torch.randint(10, (nodes,))]
     kind = (x[:, None, 0] == x[None, :, 0]) if nodes < 2000 else None
-    neighbors = knn_graph(x, 4)[0].view(nodes, 4)
+    neighbors = knn_graph(x, 4, **VIG)[0].view(nodes, 4)
     assert torch.equal(neighbors[:, 0], torch.arange(nodes))
     for centre in range(0, nodes, 37):
         same = kind[centre] if kind is not None else x[:, 0] == x[centre, 0]
@@ -95,7 +90,7 @@ def test_duplicates_are_ordered_by_index_whatever_the_rounding(nodes):
 
 def test_self_comes_first_among_near_duplicates():
     x = torch.ones(600, 16) + 1e-5 * torch.randn(600, 16)
-    edge_index = knn_graph(x, 9)
+    edge_index = knn_graph(x, 9, **VIG)
     assert torch.equal(edge_index[0].view(600, 9)[:, 0], torch.arange(600))
     assert all(len(set(row)) == 9 for row in edge_index[0].view(600, 9).tolist())
 
@@ -105,7 +100,7 @@ def test_large_graph_equals_full_sort():
     unit = F.normalize(x.double())
     distance = torch.cdist(unit, unit).fill_diagonal_(-1)
     expected = distance.sort(dim=1).indices[:, :18:2]
-    found = knn_graph(x, 9, dilation=2)[0].view(1500, 9)
+    found = knn_graph(x, 9, **VIG, dilation=2)[0].view(1500, 9)
     difference = distance.gather(1, found) - distance.gather(1, expected)
     assert difference.abs().max() < 1e-6
     assert (found == expected).float().mean() > 0.999
@@ -142,91 +137,119 @@ def test_knn_graph_with_other_candidates(backend, cosine, sizes):
 def test_many_small_graphs_equal_each_alone():
     x = torch.randn(300, 49, 8)
     batch = torch.arange(300).repeat_interleave(49)
-    edge_index = knn_graph(x.flatten(0, 1), 9, batch, dilation=3)
+    edge_index = knn_graph(x.flatten(0, 1), 9, batch, **VIG, dilation=3)
     for graph in (0, 17, 299):
         part = edge_index[:, graph * 441 : (graph + 1) * 441] - graph * 49
-        assert torch.equal(part, knn_graph(x[graph], 9, dilation=3))
+        assert torch.equal(part, knn_graph(x[graph], 9, **VIG, dilation=3))
+    equal = knn_graph(x.flatten(0, 1), 9, batch_size=300, **VIG, dilation=3)
+    assert torch.equal(equal, edge_index)
+    y = torch.randn(300 * 12, 8)
+    batch_y = torch.arange(300).repeat_interleave(12)
+    edge_index = knn_graph(x.flatten(0, 1), 9, batch, y=y, batch_y=batch_y)
+    assert torch.equal(knn_graph(x.flatten(0, 1), 9, batch_size=300, y=y), edge_index)
 
 
 @pytest.mark.parametrize("cosine", [True, False])
 def test_memory_bounds_do_not_change_the_graph(cosine):
-    x = torch.randn(3 * 700, 12)
-    batch = torch.arange(3).repeat_interleave(700)
+    x = torch.randn(3 * 300, 12)
+    batch = torch.arange(3).repeat_interleave(300)
     expected = knn_graph(x, 5, batch, cosine=cosine)
-    for bound in (1, 80_000, 2_000_000, 2**30):
+    for bound in (1, 80_000, 2**30):
         assert torch.equal(knn_graph(x, 5, batch, cosine=cosine, max_memory=bound), expected)
-    odd = knn_graph(x, 5, torch.sort(torch.randint(4, (2100,))).values, max_memory=30_000)
+    odd = knn_graph(x, 5, torch.sort(torch.randint(4, (900,))).values, max_memory=30_000)
     assert odd.shape == expected.shape
 
 
+@pytest.fixture
+def scores(monkeypatch):
+    """Returns the shapes of the tiles of scores held at once."""
+    shapes = []
+    largest = search._largest
+
+    def record(score, count, index=None):
+        shapes.append(tuple(score.shape))
+        return largest(score, count, index)
+
+    monkeypatch.setattr(search, "_largest", record)
+    return shapes
+
+
 @pytest.mark.parametrize(
-    ("nodes", "bound", "largest"),
-    [(3000, None, 2**21), (3000, 400_000, 100_000), (2000, 1, 2016), (100, 2**20, 2**18)],
+    ("nodes", "bound", "most"),
+    [(3000, None, 2**21), (3000, 400_000, 100_000), (300, 1, 300), (200, 2**20, 2**18)],
 )
 @pytest.mark.parametrize("graphs", [1, 40])
-def test_no_more_distances_than_allowed_are_held_at_once(
-    monkeypatch, nodes, bound, largest, graphs
-):
-    seen = []
-    select = _knn_dense.select_nearest
-
-    def record(score, *args):
-        seen.append(score.numel())
-        return select(score, *args)
-
-    monkeypatch.setattr(_knn_dense, "select_nearest", record)
-    x = torch.randn(graphs, nodes // graphs, 4)
-    _knn_dense.dense_neighbors(x, 2, max_memory=bound)
-    assert max(seen) <= largest
+def test_no_more_distances_than_allowed_are_held_at_once(scores, nodes, bound, most, graphs):
+    nodes = nodes // graphs * graphs
+    knn_graph(torch.randn(nodes, 4), 2, batch_size=graphs, **VIG, max_memory=bound)
+    assert max(math.prod(shape) for shape in scores) <= most
     if bound is None and graphs == 1:
-        assert len(seen) > 1
+        assert len(scores) > 1
 
 
-def test_equal_graphs_share_a_product(monkeypatch):
-    seen = []
-    select = _knn_dense.select_nearest
-    monkeypatch.setattr(
-        _knn_dense,
-        "select_nearest",
-        lambda score, *args: seen.append(score) or select(score, *args),
-    )
+def test_equal_graphs_share_a_product(scores):
     batch = torch.arange(40).repeat_interleave(50)
     knn_graph(torch.randn(2000, 4), 3, batch)
-    assert [score.shape for score in seen] == [(40, 50, 50)]
+    assert scores == [(40, 50, 50)]
 
 
 def test_no_value_is_read_from_the_device():
     # Fake tensors hold no values: whatever reads one raises.
     with FakeTensorMode():
         x, y = torch.randn(3136, 48), torch.randn(784, 48)
-        assert knn_graph(x, 9, dilation=2).shape == (2, 9 * 3136)
-        assert knn_graph(x, 9, y=y, cosine=False, max_memory=2**20).shape == (2, 9 * 3136)
-        assert _knn_dense.dense_neighbors(torch.randn(8, 196, 48), 12, 3).shape == (8, 196, 12)
+        assert knn_graph(x, 9, **VIG, dilation=2).shape == (2, 9 * 3136)
+        assert knn_graph(x, 9, y=y, max_memory=2**20).shape == (2, 9 * 3136)
+        assert knn_graph(x, 12, batch_size=16, **VIG, dilation=3).shape == (2, 12 * 3136)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64])
-def test_other_types(dtype):
+def test_other_types(dtype, backend):
     x = torch.randint(-9, 9, (30, 2)).to(dtype)
-    expected = knn_graph_oracle(x, 4, cosine=False)
-    assert torch.equal(knn_graph(x, 4, cosine=False), expected)
+    assert torch.equal(knn_graph(x, 4, backend=backend), knn_graph_oracle(x, 4))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 2**20), (2**20, 2**20 + 30), (2**20 - 3000, 2**20 + 3000)]
+)
+def test_large_integers_are_exact(low, high, dtype, backend):
+    # Squared distances up to 2**42: float32 could not tell neighbours apart.
+    x = torch.randint(low, high, (700, 4))
+    x[::7] = x[::7] // 1000 * 1000  # ties
+    x = x.to(dtype)
+    expected = torch.cdist(x.double(), x.double()).square().round().long()
+    expected = expected.fill_diagonal_(2**60).sort(dim=1, stable=True).indices[:, :5]
+    assert torch.equal(knn_graph(x, 5, backend=backend)[0].view(700, 5), expected)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_any_scale_and_offset(scale, offset):
+    x = (torch.randint(0, 30, (50, 2)).float() / 4 + offset) * scale
+    assert torch.equal(knn_graph(x, 5), knn_graph_oracle(x, 5))
 
 
 def test_float64_is_not_rounded():
-    x = 1 + 1e-12 * torch.randn(40, 1, dtype=torch.float64)
-    assert torch.equal(knn_graph(x, 6, cosine=False), knn_graph_oracle(x, 6, cosine=False))
+    x = 1 + 1e-12 * torch.randn(600, 1, dtype=torch.float64)
+    found = knn_graph(x, 6)[0].view(600, 6)
+    distance = (x - x.t()).abs().fill_diagonal_(torch.inf)
+    assert torch.equal(found, distance.sort(dim=1, stable=True).indices[:, :6])
 
 
-def test_far_coordinates_keep_their_digits():
-    x = torch.randint(0, 30, (50, 2)).float() + 1e5
-    assert torch.equal(knn_graph(x, 5, cosine=False), knn_graph_oracle(x, 5, cosine=False))
-
-
-def test_pygs_meaning():
-    # Neighbours on a line: PyG's knn_graph(loop=False) gives the k nearest others.
-    x = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
-    edge_index = knn_graph(x, 2, cosine=False, loop=False)
-    assert edge_index[0].tolist() == [1, 2, 0, 2, 1, 0, 2, 1]
-    assert edge_index[1].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+@pytest.mark.parametrize("flow", ["source_to_target", "target_to_source"])
+@pytest.mark.parametrize("loop", [True, False])
+@pytest.mark.parametrize("batched", [True, False])
+def test_drop_in_for_pygs_knn_graph(loop, flow, batched):
+    # torch-cluster has PyG's former implementation, with PyG's positional arguments.
+    x = torch.randn(150, 3)
+    batch = torch.arange(3).repeat_interleave(50) if batched else None
+    expected = torch_cluster.knn_graph(x, 6, batch, loop, flow)
+    assert torch.equal(knn_graph(x, 6, batch, loop, flow), expected)
+    assert torch.equal(knn_graph(x, 6, batch), torch_cluster.knn_graph(x, 6, batch))
+    near = torch_cluster.knn_graph(F.normalize(x), 6, batch, loop, flow)  # no cosine on CPUs
+    assert torch.equal(knn_graph(x, 6, batch, loop, flow, True), near)
 
 
 def test_no_gradient_and_input_untouched():
@@ -251,27 +274,31 @@ def test_values_that_are_not_finite_give_valid_indices(nodes, cosine):
 
 def test_autocast_does_not_coarsen_the_distances():
     x = torch.randn(600, 32)
-    expected = knn_graph(x, 9)
+    expected = knn_graph(x, 9, **VIG)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(knn_graph(x, 9), expected)
+        assert torch.equal(knn_graph(x, 9, **VIG), expected)
+
+
+class Network(torch.nn.Module):
+    def forward(self, x):
+        edges = knn_graph(x.flatten(0, 1), 5, batch_size=x.size(0), **VIG, dilation=2)
+        return x.flatten(0, 1)[edges[0]].view(-1, 5).sum(1), edges
 
 
 def test_compiled_equals_eager():
     x = torch.randn(2, 600, 8)
-    compiled = torch.compile(_knn_dense.dense_neighbors, fullgraph=True, backend="eager")
-    assert torch.equal(compiled(x, 5, 2), _knn_dense.dense_neighbors(x, 5, 2))
+    compiled = torch.compile(Network(), fullgraph=True, backend="aot_eager")
+    for out, expected in zip(compiled(x), Network()(x), strict=True):
+        assert torch.allclose(out, expected)
 
 
 def test_exported_equals_eager():
-    class Neighbors(torch.nn.Module):
-        def forward(self, x):
-            return _knn_dense.dense_neighbors(x, 5, 2)
-
     x = torch.randn(2, 60, 8)
     size = {0: torch.export.Dim("batch")}
-    program = torch.export.export(Neighbors(), (x,), dynamic_shapes=(size,))
+    program = torch.export.export(Network(), (x,), dynamic_shapes=(size,))
     x = torch.randn(3, 60, 8)
-    assert torch.equal(program.module()(x), _knn_dense.dense_neighbors(x, 5, 2))
+    for out, expected in zip(program.module()(x), Network()(x), strict=True):
+        assert torch.allclose(out, expected)
 
 
 def test_no_nodes():
@@ -281,32 +308,51 @@ def test_no_nodes():
 
 def test_fewer_candidates_lower_the_dilation():
     x = torch.randn(10, 3)
-    assert torch.equal(knn_graph(x, 4, dilation=9), knn_graph(x, 4, dilation=2))
-    assert torch.equal(knn_graph(x, 10, dilation=2), knn_graph(x, 10))
     assert torch.equal(
-        knn_graph(x, 3, dilation=4, loop=False), knn_graph(x, 3, dilation=3, loop=False)
+        knn_graph(x, 4, dilation=9, loop=True), knn_graph(x, 4, dilation=2, loop=True)
     )
+    assert torch.equal(knn_graph(x, 10, dilation=2, loop=True), knn_graph(x, 10, loop=True))
+    assert torch.equal(knn_graph(x, 3, dilation=4), knn_graph(x, 3, dilation=3))
 
 
 @pytest.mark.parametrize(
     ("kwargs", "match"),
     [
-        ({"k": 9}, "k = 9 candidates"),
-        ({"k": 8, "loop": False}, r"got 7\)"),
+        ({"k": 9, "loop": True}, "k = 9 candidates"),
+        ({"k": 8}, r"got 7\)"),
         ({"k": 0}, "'k' to be at least 1"),
         ({"dilation": 0}, "'dilation' to be at least 1"),
         ({"x": torch.zeros(8)}, r"'x' to be \[N, C\] \(got \[8\]\)"),
-        ({"y": torch.zeros(8, 2)}, "3 columns"),
+        ({"y": torch.zeros(8, 2)}, r"'y' to be \[N, 3\]"),
         ({"batch_y": torch.zeros(8).long()}, "without 'y'"),
         ({"y": torch.zeros(8, 3), "batch": torch.zeros(8).long()}, "both or none"),
         ({"batch": torch.zeros(7).long()}, "8 integers"),
         ({"batch": torch.zeros(8)}, "8 integers"),
         ({"batch": torch.tensor([0, 0, 0, 0, 1, 1, 1, 0])}, "sorted"),
-        ({"batch": torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])}, r"k = 3 .*got 2\)"),
-        ({"backend": "faiss"}, "got 'faiss'"),
-        ({"max_memory": 0}, r"'max_memory' to be at least 1 byte \(got 0\)"),
+        ({"batch": torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])}, r"k = 3 .*got 1\)"),
+        ({"batch_size": 3}, r"3 graphs of equal size \(got 8 nodes\)"),
+        ({"batch_size": 2, "y": torch.zeros(7, 3)}, "'y' to hold 2 graphs"),
+        ({"batch": torch.arange(8), "batch_size": 4}, "below batch_size = 4"),
+        ({"batch_size": 0}, "'batch_size' to be at least 1"),
+        ({"flow": "up"}, "'flow' to be .*got 'up'"),
+        ({"backend": "pyg"}, "got 'pyg'"),
+        ({"max_memory": 0}, r"'max_memory' to be at least 1 \(got 0\)"),
     ],
 )
 def test_bad_input(kwargs, match):
     with pytest.raises(ValueError, match=match):
         knn_graph(**{"x": torch.randn(8, 3), "k": 3, **kwargs})
+
+
+def test_missing_torch_cluster_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_cluster", None)
+    with pytest.raises(ValueError, match=r"pyg-viglad\[cluster\]"):
+        knn_graph(torch.randn(8, 3), 3, backend="cluster")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_gpu_equals_cpu():
+    x = signs(1000, 16)
+    for cosine in (True, False):
+        expected = knn_graph(x, 6, dilation=2, cosine=cosine)
+        assert torch.equal(knn_graph(x.cuda(), 6, dilation=2, cosine=cosine).cpu(), expected)

@@ -18,7 +18,7 @@ def block_oracle(x, state, k):
         return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
 
     hidden = norm(linear(x, "fc_in.0"), "fc_in.1")
-    neighbors = knn_graph_oracle(hidden, k)[0].view(len(x), k)
+    neighbors = knn_graph_oracle(hidden, k, loop=True, cosine=True)[0].view(len(x), k)
     relative = hidden[neighbors].amax(1) - hidden
     joined = torch.stack([hidden, relative], dim=2).flatten(1)
     heads = zip(joined.chunk(4, 1), state["conv.lin.weight"], strict=True)

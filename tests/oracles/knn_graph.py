@@ -12,8 +12,8 @@ def knn_graph_oracle(
     batch: Tensor | None = None,
     *,
     dilation: int = 1,
-    loop: bool = True,
-    cosine: bool = True,
+    loop: bool = False,
+    cosine: bool = False,
     y: Tensor | None = None,
     batch_y: Tensor | None = None,
 ) -> Tensor:

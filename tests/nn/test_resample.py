@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from pyg_viglad.nn import Downsample, Upsample
-from pyg_viglad.nn._grid import to_maps, to_nodes
+from pyg_viglad.nn import Downsample, Upsample, to_maps, to_nodes
 
 
 @pytest.fixture(autouse=True)

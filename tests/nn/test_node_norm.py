@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from pyg_viglad.nn._grouped_linear import GroupedLinear
-from pyg_viglad.nn._norm import NodeNorm
+from pyg_viglad.nn import NodeNorm, keep_running_statistics
 
 
 def test_norm_equals_batch_norm_from_16_nodes_on():
@@ -25,11 +24,16 @@ def test_few_nodes_use_the_running_statistics_and_keep_them(nodes):
     assert all(torch.equal(value, state[name]) for name, value in norm.state_dict().items())
 
 
-def test_grouped_linear_equals_a_grouped_convolution():
-    torch.manual_seed(0)
-    layer = GroupedLinear(12, 8, groups=4)
-    x = torch.randn(6, 12)
-    weight = layer.weight.transpose(1, 2).reshape(8, 3, 1)
-    expected = torch.nn.functional.conv1d(x.t()[None], weight, layer.bias, groups=4)[0].t()
-    assert torch.allclose(layer(x), expected, atol=1e-6)
-    assert str(layer) == "GroupedLinear(12, 8, groups=4)"
+def test_synchronised_batch_norm_uses_the_batch_also_with_few_nodes():
+    norm = torch.nn.SyncBatchNorm.convert_sync_batchnorm(torch.nn.Sequential(NodeNorm(5)))[0]
+    assert type(norm) is torch.nn.SyncBatchNorm  # which runs on accelerators only
+
+
+def test_running_statistics_are_kept():
+    norms = torch.nn.Sequential(NodeNorm(5), torch.nn.BatchNorm1d(5))
+    x = torch.randn(20, 5)
+    with keep_running_statistics(norms):
+        out = norms(x)
+    assert all(norm.running_mean.eq(0).all() for norm in norms)
+    assert torch.equal(norms(x), out)
+    assert not any(norm.running_mean.eq(0).all() for norm in norms[:1])

@@ -7,18 +7,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["NodeNorm", "keep_statistics"]
+__all__ = ["NodeNorm", "keep_running_statistics"]
 
-_FEWEST = 16  # nodes: the 4 x 4 of one image of 256 pixels
+_FEWEST = 16  # nodes: the 4 x 4 of one image of 256 x 256 pixels
 
 
 class NodeNorm(nn.BatchNorm1d):
     """Batch normalization over the nodes of all graphs, features ``[N, C]``.
 
-    Small images in small batches leave few nodes in the narrowest layers, where training on the
-    batch's own statistics all but erases them (two values always become -1 and 1), and evaluation
-    on the running ones shows later layers what they never saw. Fewer than 16 nodes, which one image
-    of the paper's size has at least, are normalised with the running statistics, left as they are.
+    In training, fewer than 16 nodes in the batch are normalised with the running statistics, which
+    stay as they are. Small images in small batches leave so few nodes in the narrowest layers:
+    statistics of their own would all but erase them (two values always become -1 and 1). A single
+    image of the paper's size has 16 nodes there.
+
+    :meth:`torch.nn.SyncBatchNorm.convert_sync_batchnorm` replaces this module by one that always
+    uses the statistics of the (whole) batch.
 
     Example:
         >>> import torch
@@ -27,7 +30,7 @@ class NodeNorm(nn.BatchNorm1d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise ``[N, C]``."""
+        """Normalises ``[N, C]``."""
         if self.training and input.size(0) < _FEWEST:
             return F.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -36,13 +39,16 @@ class NodeNorm(nn.BatchNorm1d):
 
 
 @contextmanager
-def keep_statistics(module: nn.Module) -> Iterator[None]:
-    """Leave the running statistics of a module's batch normalizations as they are meanwhile.
+def keep_running_statistics(module: nn.Module) -> Iterator[None]:
+    """Keeps the running statistics of a module's batch normalizations unchanged in this context.
+
+    Args:
+        module: A module that contains batch normalizations.
 
     Example:
         >>> import torch
         >>> norm = NodeNorm(4)
-        >>> with keep_statistics(norm):
+        >>> with keep_running_statistics(norm):
         ...     _ = norm(torch.rand(8, 4))
         >>> norm.running_mean
         tensor([0., 0., 0., 0.])

@@ -5,12 +5,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch_geometric import EdgeIndex
+from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.nn import GraphConv
 from torch_geometric.testing import assert_module
 
-from pyg_viglad.nn import OPERATORS, ConvViG, DeconvViG, knn_graph
+from pyg_viglad.nn import OPERATORS, ConvViG, DeconvViG, MaxRelativeDeconv, knn_graph
 
 BLOCKS = [ConvViG, DeconvViG]
+VIG = {"loop": True, "cosine": True}
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +59,7 @@ def test_equals_equations_6_and_7():
         return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
 
     hidden = norm(linear(x, "fc_in.0"), "fc_in.1")
-    neighbors = knn_graph(hidden, 3)[0].view(10, 3)
+    neighbors = knn_graph(hidden, 3, **VIG)[0].view(10, 3)
     relative = hidden[neighbors].amax(1) - hidden
     joined = torch.stack([hidden, relative], dim=2).flatten(1)
     heads = [
@@ -76,7 +78,7 @@ def test_graph_is_built_from_the_features_the_operator_sees(block):
     x = torch.randn(2 * 15, 8)
     out, edge_index = module(x, batch_size=2, return_edge_index=True)
     batch = torch.arange(2).repeat_interleave(15)
-    assert torch.equal(edge_index, knn_graph(module.fc_in(x), 4, batch, dilation=2))
+    assert torch.equal(edge_index, knn_graph(module.fc_in(x), 4, batch, **VIG, dilation=2))
     assert torch.equal(out, module(x, batch_size=2))
     assert torch.allclose(out, module(x, edge_index), atol=1e-6)
     assert torch.allclose(out, module(x, edge_index, k=4), atol=1e-6)
@@ -104,7 +106,7 @@ def test_k_and_dilation_are_clamped_to_the_nodes():
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-@pytest.mark.parametrize("operator", [*OPERATORS, GraphConv])
+@pytest.mark.parametrize("operator", [*OPERATORS, GraphConv, "TransformerConv"])
 def test_operators(block, operator):
     module = block(8, k=4, operator=operator)
     x = torch.randn(18, 8, requires_grad=True)
@@ -150,7 +152,7 @@ def test_drop_path_leaves_out_whole_graphs_in_training_only():
 def test_compiled_equals_eager(block):
     module = block(8, k=4).eval()
     x = torch.randn(2 * 12, 8)
-    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
     assert torch.allclose(compiled(x, batch_size=2), module(x, batch_size=2), atol=1e-6)
 
 
@@ -235,9 +237,62 @@ def test_extras_of_pyramid_vig(block, reduce_ratio, relative_position):
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_operators_take_pooled_candidates(operator):
+def test_operators_see_pooled_candidates(operator):
     module = ConvViG(8, 3, operator=operator, reduce_ratio=2)
-    assert module(torch.randn(40, 8), batch_size=2, grid_size=(4, 5)).shape == (40, 8)
+    x = torch.randn(40, 8)
+    out, edges = module.eval()(x, batch_size=2, grid_size=(4, 5), return_edge_index=True)
+    hidden = module.fc_in(x)
+    maps = hidden.view(2, 4, 5, 8)
+    parts = [maps[:, r : r + 2, c : c + 2].mean((1, 2)) for r in (0, 2) for c in (0, 2, 4)]
+    pair = (torch.stack(parts, dim=1).flatten(0, 1), hidden)
+    y = x + module.fc_out(module.conv(pair, edges))
+    assert torch.allclose(out, y + module.ffn(y), atol=1e-5)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_explainer_finds_the_edges(block):
+    module = block(8, k=3)
+    x = torch.randn(20, 8)
+    edge_index = knn_graph(module.eval().fc_in(x), 3, loop=True)
+    explainer = Explainer(
+        module,
+        GNNExplainer(epochs=3),
+        explanation_type="model",
+        edge_mask_type="object",
+        model_config={"mode": "regression", "task_level": "node", "return_type": "raw"},
+    )
+    mask = explainer(x, edge_index).edge_mask
+    assert mask.shape == (60,)
+    assert (mask.view(20, 3)[:, 1:].amax(dim=1) > 0).all()
+
+
+def test_operator_is_the_deconvolution():
+    block = DeconvViG(8, k=3, heads=2, kernel_size=3)
+    assert isinstance(block.conv, MaxRelativeDeconv)
+    assert (block.conv.kernel_size, block.conv.heads) == (3, 2)
+
+
+def test_kernel_1_equals_the_encoders_block():
+    torch.manual_seed(0)
+    deconv, conv = DeconvViG(8, k=3), ConvViG(8, k=3)
+    state = deconv.state_dict()
+    state["conv.lin.weight"] = state["conv.lin.weight"].view_as(conv.conv.lin.weight)
+    conv.load_state_dict(state)
+    x = torch.randn(12, 8)
+    assert torch.equal(deconv(x), conv(x))
+
+
+def test_kernel_3_reaches_the_nodes_around():
+    torch.manual_seed(0)
+    block = DeconvViG(8, k=1, kernel_size=3).eval()  # k=1: each node is its only neighbour
+    x = torch.randn(2 * 5 * 6, 8)
+    changed = x.clone()
+    changed[2 * 6 + 3] += 1  # row 2, column 3 of the first image
+    kwargs = {"batch_size": 2, "grid_size": (5, 6)}
+    moved = (block(x, **kwargs) != block(changed, **kwargs)).any(1).view(2, 5, 6)
+    expected = torch.zeros(2, 5, 6, dtype=torch.bool)
+    expected[0, 1:4, 2:5] = True
+    assert torch.equal(moved, expected)
 
 
 def test_weights_count_as_in_vig():
@@ -256,6 +311,12 @@ def test_weights_count_as_in_vig():
         (lambda: ConvViG(8, k=3, ffn_ratio=0), "'ffn_ratio'"),
         (lambda: ConvViG(6, k=3), "divisible by 'heads'"),
         (lambda: ConvViG(8, k=3, operator="none"), "got 'none'"),
+        (lambda: ConvViG(8, k=3, operator_kwargs={"flow": "up"}), "'flow'"),
+        (lambda: DeconvViG(8, k=3, kernel_size=3)(torch.zeros(6, 8)), "'grid_size'"),
+        (
+            lambda: DeconvViG(8, k=3, operator="sage", kernel_size=3),
+            r"'kernel_size' to be 1 with operator 'sage' \(got 3\)",
+        ),
         (lambda: ConvViG(8, k=3, reduce_ratio=0), "'reduce_ratio' to be at least 1"),
         (lambda: ConvViG(6, 3, heads=2, relative_position=True), "divisible by 4"),
         (lambda: ConvViG(8, k=3, reduce_ratio=2)(torch.zeros(6, 8)), "'grid_size'"),

@@ -1,0 +1,337 @@
+"""The vision graph blocks of encoder and decoder."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyg_viglad.nn.knn_graph import knn_graph
+from pyg_viglad.nn.max_relative_conv import MaxRelativeDeconv
+from pyg_viglad.nn.node_norm import NodeNorm
+from pyg_viglad.nn.operators import Operator, make_operator
+from pyg_viglad.nn.resample import to_maps, to_nodes
+
+__all__ = ["ConvViG", "DeconvViG", "ViGBlock"]
+
+
+class ViGBlock(nn.Module):
+    r"""Two linear layers around a graph operator, then a feed-forward network, both residual.
+
+    .. math::
+        Y &= FC_{gOut} \left[ \sigma_g \left[ GraphConv(FC_{gIn}(P)) \right] \right] + P \\
+        Z &= FC_{FFN2} \left[ \sigma_{FFN} \left[ FC_{FFN1}(Y) \right] \right] + Y
+
+    (Eq. 6-7). The base of :class:`ConvViG` and :class:`DeconvViG`, which build the operator. Each
+    linear layer is followed by batch normalization, as in ViG. The graph operator doubles the
+    channels, :math:`FC_{gOut}` halves them.
+
+    Args:
+        conv: Graph operator ``channels -> 2 * channels`` with its activation, as
+            :func:`~pyg_viglad.nn.make_operator` returns it.
+        channels: Number of channels of the node features.
+        k: Number of neighbours in the graph that the block builds, the node itself among them;
+            lowered where a graph has fewer nodes.
+        dilation: Take every ``dilation``-th of the ``k * dilation`` nearest; lowered likewise.
+        ffn_ratio: Width of the feed-forward network as a multiple of ``channels``.
+        drop_path: Probability in [0, 1) of skipping a branch in training (stochastic depth).
+        reduce_ratio: Choose the neighbours among averages of ``reduce_ratio`` x ``reduce_ratio``
+            nodes (Pyramid ViG's 4, 2, 1, 1; not in the paper). Above 1, ``forward`` needs
+            ``grid_size``.
+        relative_position: Add Pyramid ViG's relative position to the distance (not in the paper);
+            ``forward`` then needs ``grid_size``. It equals Pyramid ViG's only without pooling and
+            at the grid that its table was made for: at other grids Pyramid ViG resizes the table,
+            while positions are computed here at the grid's own coordinates, and pooled nodes get
+            the mean coordinates of their cell.
+
+    Shapes:
+        - **input:** features ``[N, channels]``, optionally ``edge_index`` ``[2, E]``.
+        - **output:** ``[N, channels]``.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Module,
+        channels: int,
+        k: int,
+        dilation: int = 1,
+        ffn_ratio: float = 4,
+        drop_path: float = 0.0,
+        reduce_ratio: int = 1,
+        relative_position: bool = False,
+    ) -> None:
+        super().__init__()
+        for name, value in (("k", k), ("dilation", dilation), ("reduce_ratio", reduce_ratio)):
+            if value < 1:
+                raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"Expected 'drop_path' to lie in [0, 1) (got {drop_path})")
+        if relative_position and channels % 4:
+            raise ValueError(
+                f"Expected 'channels' divisible by 4 with relative_position (got {channels})"
+            )
+        hidden = int(channels * ffn_ratio)
+        if hidden < 1:
+            raise ValueError(f"Expected 'ffn_ratio' to be positive (got {ffn_ratio})")
+        self.channels = channels
+        self.k = k
+        self.dilation = dilation
+        self.drop_path = drop_path
+        self.reduce_ratio = reduce_ratio
+        self.relative_position = relative_position
+        self.fc_in = nn.Sequential(nn.Linear(channels, channels), NodeNorm(channels))
+        self.conv = conv
+        self.fc_out = nn.Sequential(nn.Linear(2 * channels, channels), NodeNorm(channels))
+        self.ffn = nn.Sequential(
+            nn.Linear(channels, hidden),
+            NodeNorm(hidden),
+            nn.GELU(),
+            nn.Linear(hidden, channels),
+            NodeNorm(channels),
+        )
+
+    def reset_parameters(self) -> None:
+        """Resets all learnable parameters of the module."""
+        for layer in (*self.fc_in, self.conv, *self.fc_out, *self.ffn):
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor | None = None,
+        batch: Tensor | None = None,
+        *,
+        batch_size: int | None = None,
+        grid_size: tuple[int, int] | None = None,
+        k: int | None = None,
+        return_edge_index: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Runs the forward pass.
+
+        Args:
+            x: Node features ``[N, channels]``.
+            edge_index: Edges ``[2, E]``. If not given, the graph is built from the features that
+                enter the operator.
+            batch: Graph of each node ``[N]``, sorted; not needed for graphs of equal size.
+            batch_size: Number of graphs of equal size (default: 1, if there is no ``batch``).
+            grid_size: Rows and columns of each graph, needed by a kernel of 3, ``reduce_ratio``
+                and ``relative_position``.
+            k: Asserts, without checking, that the given ``edge_index`` has k edges per node,
+                grouped by node; compilers then take the fast path.
+            return_edge_index: Whether to return the edges, too.
+
+        Returns:
+            Features ``[N, channels]``, and with ``return_edge_index`` the edges. With a
+            ``reduce_ratio`` above 1 their row 0 refers to pooled nodes.
+        """
+        if x.dim() != 2 or x.size(1) != self.channels:
+            raise ValueError(f"Expected 'x' to be [N, {self.channels}] (got {list(x.shape)})")
+        if self.reduce_ratio > 1 or self.relative_position:
+            if grid_size is None or batch is not None:
+                raise ValueError(
+                    "Expected 'grid_size' and no 'batch' with reduce_ratio or relative_position "
+                    f"(got grid_size={grid_size})"
+                )
+            batch_size = x.size(0) // (grid_size[0] * grid_size[1])
+        hidden = self.fc_in(x)
+        source = self._pool(hidden, grid_size)
+        if edge_index is None:
+            edge_index, k = self._connect(hidden, source, batch, batch_size, grid_size)
+        pair = hidden if source is hidden else (source, hidden)
+        hidden = self.conv(pair, edge_index, k=k, grid_size=grid_size)
+        x = x + self._drop(self.fc_out(hidden), batch, batch_size)
+        x = x + self._drop(self.ffn(x), batch, batch_size)
+        return (x, edge_index) if return_edge_index else x
+
+    def _pool(self, x: Tensor, grid_size: tuple[int, int] | None) -> Tensor:
+        """Returns the candidates: averages over cells, those at the border may be smaller."""
+        if self.reduce_ratio == 1 or grid_size is None:
+            return x
+        maps = F.avg_pool2d(
+            to_maps(x, grid_size), self.reduce_ratio, ceil_mode=True, count_include_pad=False
+        )
+        return to_nodes(maps)
+
+    def _connect(
+        self,
+        x: Tensor,
+        source: Tensor,
+        batch: Tensor | None,
+        batch_size: int | None,
+        grid_size: tuple[int, int] | None,
+    ) -> tuple[Tensor, int | None]:
+        """Returns the edges of the nearest neighbours, and k if all nodes have as many."""
+        knn: dict[str, Any] = {"loop": True, "cosine": True, "dilation": self.dilation}
+        if batch is None:
+            k = min(self.k, source.size(0) // (batch_size or 1))
+            y = source if self.reduce_ratio > 1 else None
+            if self.relative_position and grid_size is not None:
+                places = _coordinates(grid_size, x)
+                x = _with_position(x, places)
+                y = None if y is None else _with_position(y, self._pool(places, grid_size))
+            return knn_graph(x, k, batch_size=batch_size, y=y, **knn), k
+        counts = torch.bincount(batch).tolist()
+        if min(count for count in counts if count) >= self.k:
+            return knn_graph(x, self.k, batch, **knn), self.k
+        edges, first = [], 0
+        for part in torch.split(x, counts):
+            if part.size(0):
+                edges.append(knn_graph(part, min(self.k, part.size(0)), **knn) + first)
+            first += part.size(0)
+        return torch.cat(edges, dim=1), None
+
+    def _drop(self, x: Tensor, batch: Tensor | None, batch_size: int | None) -> Tensor:
+        """Drops the branch of whole graphs at random in training."""
+        if not self.training or self.drop_path == 0:
+            return x
+        graphs = (batch_size or 1) if batch is None else int(batch[-1]) + 1
+        keep = x.new_empty(graphs, 1).bernoulli_(1 - self.drop_path) / (1 - self.drop_path)
+        if batch is not None:
+            return x * keep[batch]
+        return (x.view(graphs, -1, x.size(1)) * keep[:, None]).view_as(x)
+
+    def extra_repr(self) -> str:
+        """Returns the sizes."""
+        return f"{self.channels}, k={self.k}, dilation={self.dilation}"
+
+
+def _coordinates(grid_size: tuple[int, int], like: Tensor) -> Tensor:
+    """Returns row and column of each node ``[H * W, 2]``, as floats."""
+    rows, columns = (torch.arange(side, device=like.device, dtype=like.dtype) for side in grid_size)
+    return torch.cartesian_prod(rows, columns)
+
+
+def _with_position(x: Tensor, coordinates: Tensor) -> Tensor:
+    r"""Appends positions to features such that their cosine distance ranks as in Pyramid ViG.
+
+    Pyramid ViG subtracts from the squared distance of L2-normalised features the similarity
+    :math:`2 \langle e_i, e_j \rangle / C` of two-dimensional sine-cosine embeddings. All embeddings
+    have the same norm, hence normalised features with a scaled embedding appended rank equally.
+
+    Args:
+        x: Features ``[B * N, C]``, C divisible by 4.
+        coordinates: Row and column of each node ``[N, 2]``.
+
+    Returns:
+        ``[B * N, 2 * C]``.
+    """
+    channels = x.size(1)
+    quarter = torch.arange(channels // 4, device=x.device, dtype=x.dtype)
+    angles = coordinates[:, :, None] * 10000 ** (-quarter / (channels // 4))
+    embedding = torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
+    # |embedding|^2 = C / 2: the factor gives it the squared norm 1 / 2.
+    embedding = (embedding / channels**0.5).repeat(x.size(0) // coordinates.size(0), 1)
+    return torch.cat([F.normalize(x), embedding], dim=1)
+
+
+class ConvViG(ViGBlock):
+    r"""The Convolution Vision Graph block of the encoder (Eq. 6-7), a :class:`ViGBlock`.
+
+    Args:
+        channels: Number of channels of the node features.
+        k: Number of neighbours in the graph that the block builds.
+        dilation: Take every ``dilation``-th of the ``k * dilation`` nearest.
+        heads: Number of groups of the operator's linear layer, a divisor of ``channels``.
+        operator: Graph operator, see :func:`~pyg_viglad.nn.make_operator`.
+        ffn_ratio: Width of the feed-forward network as a multiple of ``channels``.
+        drop_path: Probability in [0, 1) of skipping a branch in training.
+        operator_kwargs: Further arguments of the operator.
+        reduce_ratio: See :class:`ViGBlock`.
+        relative_position: See :class:`ViGBlock`.
+
+    Raises:
+        ValueError: If an argument is out of range or the operator does not fit.
+
+    Example:
+        >>> import torch
+        >>> block = ConvViG(16, k=4)
+        >>> x, edge_index = block(torch.rand(18, 16), batch_size=2, return_edge_index=True)
+        >>> x.shape, edge_index.shape
+        (torch.Size([18, 16]), torch.Size([2, 72]))
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        k: int,
+        dilation: int = 1,
+        heads: int = 4,
+        operator: Operator = "max_relative",
+        ffn_ratio: float = 4,
+        drop_path: float = 0.0,
+        *,
+        operator_kwargs: dict[str, Any] | None = None,
+        reduce_ratio: int = 1,
+        relative_position: bool = False,
+    ) -> None:
+        conv = make_operator(operator, channels, 2 * channels, heads, operator_kwargs)
+        super().__init__(
+            conv, channels, k, dilation, ffn_ratio, drop_path, reduce_ratio, relative_position
+        )
+
+
+class DeconvViG(ViGBlock):
+    r"""The Deconvolution Vision Graph block of the decoder: a :class:`ViGBlock` around Eq. 8-9.
+
+    .. math::
+        Y = FC_{gOut} \left[ \sigma_{deconv} \left[ norm \left[ TrConv2D \left( concat \left[
+        p_i, \max_j (q_j - p_i) \right] \right) \right] \right] \right] + P
+
+    with :math:`p_i` the rows of :math:`FC_{gIn}(P)` and :math:`q_j` their neighbours.
+
+    Args:
+        channels: Number of channels of the node features.
+        k: Number of neighbours in the graph that the block builds.
+        dilation: Take every ``dilation``-th of the ``k * dilation`` nearest.
+        heads: Number of groups of the transposed convolution, a divisor of ``channels``.
+        operator: Graph operator, see :func:`~pyg_viglad.nn.make_operator`; ``"max_relative"`` is
+            :class:`~pyg_viglad.nn.MaxRelativeDeconv`.
+        ffn_ratio: Width of the feed-forward network as a multiple of ``channels``.
+        drop_path: Probability in [0, 1) of skipping a branch in training.
+        kernel_size: Kernel of the transposed convolution, 1 or 3. With 3, ``forward`` needs
+            ``grid_size``; operators other than ``"max_relative"`` have 1 only.
+        operator_kwargs: Further arguments of the operator.
+        reduce_ratio: See :class:`ViGBlock`.
+        relative_position: See :class:`ViGBlock`.
+
+    Raises:
+        ValueError: If an argument is out of range or the operator does not fit.
+
+    Example:
+        >>> import torch
+        >>> block = DeconvViG(16, k=4, kernel_size=3)
+        >>> block(torch.rand(18, 16), batch_size=2, grid_size=(3, 3)).shape
+        torch.Size([18, 16])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        k: int,
+        dilation: int = 1,
+        heads: int = 4,
+        operator: Operator = "max_relative",
+        ffn_ratio: float = 4,
+        drop_path: float = 0.0,
+        kernel_size: int = 1,
+        *,
+        operator_kwargs: dict[str, Any] | None = None,
+        reduce_ratio: int = 1,
+        relative_position: bool = False,
+    ) -> None:
+        if operator == "max_relative":
+            options = {"heads": heads, "kernel_size": kernel_size, **(operator_kwargs or {})}
+            conv: nn.Module = MaxRelativeDeconv(channels, 2 * channels, **options)
+        elif kernel_size == 1:
+            conv = make_operator(operator, channels, 2 * channels, heads, operator_kwargs)
+        else:
+            raise ValueError(
+                f"Expected 'kernel_size' to be 1 with operator {operator!r} (got {kernel_size})"
+            )
+        super().__init__(
+            conv, channels, k, dilation, ffn_ratio, drop_path, reduce_ratio, relative_position
+        )
