@@ -5,6 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from benchmarks.grid.cell import Cell
+from benchmarks.grid.config import Grid, read_grid
+from benchmarks.grid.results import build_tables, format_costs, read_results
+from benchmarks.grid.run_cell import Outcome
+from benchmarks.grid.run_grid import grid_states, run_grid
 from pyg_viglad.files import write_text
 
 __all__ = ["main", "run"]
@@ -41,18 +48,18 @@ def run(
     threads: int | None = None,
     only: list[str] | None = None,
     status: bool = False,
-) -> dict[str, Any]:
-    """Run every cell of a benchmark that is not done, and write its tables and figures.
+) -> dict[str, int]:
+    """Runs every cell of a grid that is not done, and writes tables and figures.
 
-    A cell is a data set, a category, a model and a seed. It has a folder of its own, named by what decides
-    its result, and is done when its result.json is there: a benchmark that was interrupted goes on where
-    it was. A cell that fails leaves error.txt, is tried again by the next run and does not stop the others.
+    A cell is a data set, a category, a model and a seed. Its folder is named by what decides its result; it
+    is done when its result.json is there: an interrupted grid resumes where it was. A cell that fails leaves
+    error.txt, is tried again by the next run and does not stop the others.
 
-    The output folder gets results.csv (one line for every value), tables.md, tables.tex and the figures.
+    The output folder gets results.csv (one line per value), tables.md, tables.tex and the figures.
 
     Args:
         grid: The config, a YAML file such as those in benchmarks/configs.
-        output: Folder of the benchmark; by default runs/benchmarks/NAME.
+        output: Output folder; by default runs/benchmarks/NAME.
         variables: Values for ${name} in the config, such as {"loco": "path/to/mvtec_loco"}.
         workers: Processes on this machine.
         ray: Run over Ray instead: the address of a cluster, auto (this machine's) or local (a new one).
@@ -64,9 +71,6 @@ def run(
     Returns:
         The numbers of cells: done, failed, missing.
     """
-    from benchmarks.grid.read_grid import read_grid
-    from benchmarks.grid.run_grid import grid_states, run_grid
-
     config = read_grid(grid, variables, need_data=not status and ray is None)
     folder = Path(output or f"runs/benchmarks/{config.name}")
     if folder.exists() and not folder.is_dir():
@@ -77,21 +81,20 @@ def run(
     if not status:
         chosen = _device(device, check=ray is None)
         folder.mkdir(parents=True, exist_ok=True)
-        before = sum(state.state == "done" for state in grid_states(cells, folder))
-        print(f"{len(cells)} cells, {before} of them done: {folder}", flush=True)
-        ended = [before]
+        ended = sum(state.state == "done" for state in grid_states(cells, folder))
+        print(f"{len(cells)} cells, {ended} of them done: {folder}", flush=True)
 
-        def report(cell: Any, outcome: Any) -> None:
-            ended[0] += 1
+        def report(cell: Cell, outcome: Outcome) -> None:
+            nonlocal ended
+            ended += 1
             why = f": {outcome.message}" if outcome.message else ""
-            print(f"[{ended[0]}/{len(cells)}] {cell}: {outcome.state}{why}", flush=True)
+            print(f"[{ended}/{len(cells)}] {cell}: {outcome.state}{why}", flush=True)
 
         run_grid(cells, folder, workers, ray, chosen, threads, report)
     states = grid_states(cells, folder)
     counts = {name: sum(s.state == name for s in states) for name in ("done", "failed", "missing")}
-    if folder.is_dir():
-        for file in write_outputs(config, folder):
-            print(file)
+    for file in _write_outputs(config, folder):
+        print(file)
     print(", ".join(f"{number} {name}" for name, number in counts.items()))
     for state in states:
         if state.state != "done":
@@ -99,65 +102,46 @@ def run(
             print(f"  {state.state}: {state.cell}{why}")
     if not status and counts["done"] < len(cells):
         raise ValueError(
-            f"Expected every cell to finish (got {counts['done']} of {len(cells)}; run it again to go on)"
+            f"Expected every cell to finish (got {counts['done']} of {len(cells)}; run it again to resume)"
         )
     return counts
 
 
 def _device(name: str, check: bool) -> str:
-    from pyg_viglad.commands._run import open_device
-
     if name == "auto":
-        import torch
-
         return "cuda" if torch.cuda.is_available() else "cpu"
     if check:  # over Ray the nodes may have what this machine lacks
-        open_device(name)
+        try:
+            torch.zeros(1, device=name)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"Expected a device of this machine (got {name!r}: {reason})"
+            ) from error
     return name
 
 
-def write_outputs(config: Any, folder: Path) -> list[Path]:
-    """Write results.csv, tables.md, tables.tex and the figures from what is done.
-
-    Args:
-        config: The benchmark.
-        folder: Its folder.
-
-    Returns:
-        The files written; none where nothing is done.
-    """
-    import csv
-    import io
-
+def _write_outputs(grid: Grid, folder: Path) -> list[Path]:
+    """Writes tables and figures of what is done; returns the files, none where nothing is done."""
     from benchmarks.grid.figures import draw_figures
-    from benchmarks.grid.format_tables import format_costs, format_latex, format_markdown
-    from benchmarks.grid.summarize import TidyRow, collect_results, tidy_rows
-    from benchmarks.grid.tables import build_tables
 
-    results = collect_results(config, folder)
-    if not results:
+    rows = read_results(grid, folder)
+    if rows.empty:
         return []
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(TidyRow._fields)
-    for row in tidy_rows(results):
-        writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in row])
-    tables = build_tables(config, results)
-    missing = [str(c) for c in config.cells if c not in [cell for cell, _ in results]]
-    parts = [f"# {config.name}\n", *(format_markdown(table) for table in tables)]
-    parts.append(format_costs(results))
+    tables = build_tables(grid, rows)
+    parts = [f"# {grid.name}\n", *(table.to_markdown() for table in tables), format_costs(rows)]
+    missing = [s.cell for s in grid_states(grid.cells, folder) if s.state != "done"]
     if missing:
-        named = "\n".join(f"- {name}" for name in missing)
-        parts.append(f"Missing, {len(missing)} of {len(config.cells)} cells:\n\n{named}\n")
-    latex = [format_latex(t, f"{config.name}-{t.metric}") for t in tables]
+        named = "\n".join(f"- {cell}" for cell in missing)
+        parts.append(f"Missing, {len(missing)} of {len(grid.cells)} cells:\n\n{named}\n")
     files = {
-        "results.csv": text.getvalue(),
+        "results.csv": rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
         "tables.md": "\n".join(parts),
-        "tables.tex": "\n".join(latex),
+        "tables.tex": "\n".join(t.to_latex(f"{grid.name}-{t.metric}") for t in tables),
     }
     for name, content in files.items():
         write_text(folder / name, content)
-    return [*(folder / name for name in files), *draw_figures(config, results, folder)]
+    return [*(folder / name for name in files), *draw_figures(grid, rows, folder)]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ __all__ = ["Cell"]
 _FORMAT = 1
 # Parameters that are files or folders: a file counts by its content, a folder by its name.
 _PATHS = ("root", "teacher", "weights", "penalty")
-# Options of a data set that change its test images alone: cells that differ in nothing else share a fit.
+# Options that change only the test images: cells that differ in nothing else share a fit.
 _TEST_OPTIONS = {
     "digit_anatomy": ("num_wrong_cells", "defects", "num_test_good", "num_test_anomalous"),
 }
@@ -33,9 +33,9 @@ class Cell:
             ``image_size``, ``model`` (with ``type``), ``metrics``, ``examples``.
 
     Example:
-        >>> cell = Cell("Digits", "1 altered", "ViGLAD", 0, {"model": {"type": "viglad"}})
+        >>> cell = Cell("Digits", "1 wrong", "ViGLAD", 0, {"model": {"type": "viglad"}})
         >>> cell.name
-        'digits-1_altered-viglad-seed0-63ff4c1718'
+        'digits-1_wrong-viglad-seed0-63ff4c1718'
     """
 
     data: str
@@ -51,7 +51,7 @@ class Cell:
 
     @cached_property
     def fit_key(self) -> str:
-        """Hash of all that decides the fitted detector, which cells with other test images share."""
+        """Hash of all that decides the fitted detector, shared by cells with other test images."""
         params = {k: v for k, v in self.params.items() if k not in ("metrics", "examples")}
         ignored = _TEST_OPTIONS.get(str(params.get("dataset")), ())
         options = params.get("options") or {}
@@ -66,18 +66,18 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of the cell's folder: readable, and unique by its key."""
-        parts = [_slug(part) for part in (self.data, self.category, self.model)]
+        parts = [
+            re.sub(r"[^a-z0-9]+", "_", part.lower()).strip("_")
+            for part in (self.data, self.category, self.model)
+        ]
         return "-".join([*parts, f"seed{self.seed}", self.key])
 
     def __str__(self) -> str:
         return f"{self.data} / {self.category} / {self.model} / seed {self.seed}"
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-
-
 def _fingerprint(value: Any, key: str = "") -> Any:
+    """Replaces the paths of files by hashes of their content."""
     if isinstance(value, dict):
         return {name: _fingerprint(item, name) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -86,23 +86,12 @@ def _fingerprint(value: Any, key: str = "") -> Any:
         path = Path(value).expanduser()
         if path.is_file():
             stat = path.stat()
-            return f"sha256:{_digest(str(path), stat.st_mtime_ns, stat.st_size)}"
+            return f"sha256:{_digest(path, stat.st_mtime_ns, stat.st_size)}"
         if path.is_dir():
             return path.resolve().name
     return value
 
 
 @lru_cache(maxsize=256)
-def _digest(path: str, mtime: int, size: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if _HAS_FILE_DIGEST else _sha(file)
-
-
-_HAS_FILE_DIGEST = hasattr(hashlib, "file_digest")  # Python 3.11
-
-
-def _sha(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+def _digest(path: Path, mtime: int, size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

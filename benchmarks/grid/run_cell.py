@@ -1,28 +1,27 @@
-"""From cells to their results, each in its folder."""
+"""From a cell to its result in a folder."""
 
 import platform
 import shutil
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
-from torch import Tensor
+from filelock import FileLock, Timeout
 
-from benchmarks.grid._examples import write_examples
 from benchmarks.grid.cell import Cell
-from benchmarks.grid.detector import Detector, Scores
-from benchmarks.grid.make_detector import make_detector
+from benchmarks.grid.detector import Detector, Scores, make_detector
+from benchmarks.grid.examples import write_examples
 from benchmarks.grid.measure import measure
 from pyg_viglad import __version__
 from pyg_viglad.commands._data import Splits, open_data
 from pyg_viglad.files import write_json, write_text
 
-__all__ = ["ERROR", "RESULT", "Job", "Outcome", "attempt_cells"]
+__all__ = ["ERROR", "RESULT", "Job", "Outcome", "run_cells", "write_error"]
 
 RESULT = "result.json"
 ERROR = "error.txt"
@@ -31,112 +30,94 @@ Job = tuple[Cell, Path]
 
 
 class Outcome(NamedTuple):
-    """What became of a cell: ``done``, ``failed`` or ``busy`` (another process has it), and why."""
+    """State of a cell, ``done``, ``failed`` or ``busy`` (locked by another process), and why."""
 
     state: str
     message: str = ""
 
 
-def attempt_cells(jobs: list[Job], device: str = "cpu") -> list[Outcome]:
-    """Run the cells that are not done, with one fit for all; failures go to ``error.txt``.
+def run_cells(jobs: list[Job], device: str = "cpu") -> list[Outcome]:
+    """Runs the cells that are not done, with one fit for all; failures go to ``error.txt``.
 
     Args:
-        jobs: Cells of one ``fit_key``, each with its folder, which is made. Unfinished work lies in
-            the first one's.
+        jobs: Cells of one ``fit_key``, each with its folder. Unfinished work is in the first one's.
         device: A torch device.
 
     Returns:
-        What became of each cell.
+        The outcome of each cell.
     """
     with ExitStack() as stack:
-        for _, folder in jobs:
-            folder.mkdir(parents=True, exist_ok=True)
-        # Whoever holds the first folder has the fit.
-        claimed = [stack.enter_context(_claim(folder)) for _, folder in jobs]
-        if not all(claimed):
-            return [Outcome("busy", "another process is at it")] * len(jobs)
-        outcomes = []
-        fitted = _Fit(jobs[0][1] / "work", device)
-        for cell, folder in jobs:
-            if (folder / RESULT).is_file():
-                outcomes.append(Outcome("done"))
-                continue
-            try:
-                _run_cell(cell, folder, fitted)
-            except Exception as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                write_text(folder / ERROR, f"{reason}\n\n{traceback.format_exc()}")
-                outcomes.append(Outcome("failed", reason))
-                continue
-            (folder / ERROR).unlink(missing_ok=True)
-            outcomes.append(Outcome("done"))
+        try:
+            for _, folder in jobs:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(folder / "lock", blocking=False))
+        except Timeout:
+            return [Outcome("busy", "locked by another process")] * len(jobs)
+        fit = _Fit(jobs[0][1] / "work", device)
+        outcomes = [_attempt(cell, folder, fit) for cell, folder in jobs]
         if all(outcome.state == "done" for outcome in outcomes):
-            shutil.rmtree(jobs[0][1] / "work", ignore_errors=True)
+            shutil.rmtree(fit.work, ignore_errors=True)
         return outcomes
 
 
-@contextmanager
-def _claim(folder: Path) -> Iterator[bool]:
-    """Hold the folder's lock, which the system lets go of when the process ends in any way."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows: there one grid at a time
-        yield True
-        return
-    with open(folder / "lock", "w") as file:
+def write_error(folder: Path, reason: str, details: str = "") -> Outcome:
+    """Writes why a cell failed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / ERROR, f"{reason}\n\n{details}".rstrip() + "\n")
+    return Outcome("failed", reason)
+
+
+def _attempt(cell: Cell, folder: Path, fit: "_Fit") -> Outcome:
+    if not (folder / RESULT).is_file():
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
+            _run_cell(cell, folder, fit)
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return write_error(folder, reason, traceback.format_exc())
+        (folder / ERROR).unlink(missing_ok=True)
+    return Outcome("done")
 
 
 class _Fit:
-    """A detector that is fitted when it is first asked for, or the error that it ended in."""
+    """A detector that is fitted on first use, or the error that its fit ended in."""
 
     def __init__(self, work: Path, device: str) -> None:
         self.work = work
         self.device = device
         self.facts: dict[str, Any] = {}
         self.seconds = 0.0
-        self._detector: Detector | None = None
-        self._validation_maps: Tensor | None = None
-        self._error: Exception | None = None
+        self._detector: Detector | Exception | None = None
+        self._validation: Scores | None = None
 
     def detector(self, cell: Cell, splits: Splits) -> Detector:
-        """Fit, or raise what fitting raised."""
-        if self._error is not None:
-            raise self._error
+        """Returns the fitted detector, or raises what fitting raised."""
         if self._detector is None:
-            model = dict(cell.params["model"])
-            height, width = cell.params["image_size"]
             try:
+                options = dict(cell.params["model"])
+                height, width = cell.params["image_size"]
                 detector = make_detector(
-                    model.pop("type"), (height, width), cell.seed, self.device, **model
+                    options.pop("type"), (height, width), cell.seed, self.device, **options
                 )
                 self.work.mkdir(exist_ok=True)
                 start = time.perf_counter()
                 self.facts = detector.fit(splits.train, splits.validation, self.work)
                 self.seconds = time.perf_counter() - start
+                self._detector = detector
             except Exception as error:
-                self._error = error
-                raise
-            self._detector = detector
+                self._detector = error
+        if isinstance(self._detector, Exception):
+            raise self._detector
         return self._detector
 
-    def validation_maps(self, cell: Cell, splits: Splits) -> Tensor | None:
-        """Score the validation images, once."""
-        if self._validation_maps is None:
-            self._validation_maps = self.detector(cell, splits).predict(splits.validation).maps
-        return self._validation_maps
+    def validation(self, cell: Cell, splits: Splits) -> Scores:
+        """Returns the scores of the validation images, computed once."""
+        if self._validation is None:
+            self._validation = self.detector(cell, splits).predict(splits.validation)
+        return self._validation
 
 
 def _run_cell(cell: Cell, folder: Path, fit: _Fit) -> None:
-    """Score the cell's test images, and write scores.csv, examples.npz and result.json.
-
-    ``result.json`` is written last, and whole: where it is, the cell is done.
-    """
+    """Scores the cell's test images; ``result.json`` is written last: where it is, the cell is done."""
     params = cell.params
     height, width = params["image_size"]
     options = dict(params["options"])
@@ -146,13 +127,19 @@ def _run_cell(cell: Cell, folder: Path, fit: _Fit) -> None:
     detector = fit.detector(cell, splits)
     start = time.perf_counter()
     scores = detector.predict(splits.test)
-    predicted = time.perf_counter()
-    values = measure(scores, splits.test, params["metrics"])
-    _write_scores(folder / "scores.csv", scores, splits.test)
+    seconds = time.perf_counter() - start
+    test = splits.test
+    labels = pd.DataFrame({"name": test.names, "kind": test.kinds, "defect": test.defects})
+    values = pd.DataFrame({name: one.numpy() for name, one in scores.images.items()})
+    csv = labels.join(values).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_text(folder / "scores.csv", csv)
     if params["examples"] and scores.maps is not None:
-        validation = fit.validation_maps(cell, splits)
-        write_examples(folder / "examples.npz", scores, validation, splits.test)
-    kinds = list(splits.test.kinds)
+        maps = fit.validation(cell, splits).maps
+        if maps is not None:
+            write_examples(folder / "examples.npz", scores.maps, maps, test)
+    kept = fit.work / "model"
+    if params["model"].get("keep_model") and kept.is_dir():
+        shutil.copytree(kept, folder / "model", dirs_exist_ok=True)
     result = {
         "data": cell.data,
         "category": cell.category,
@@ -160,38 +147,18 @@ def _run_cell(cell: Cell, folder: Path, fit: _Fit) -> None:
         "seed": cell.seed,
         "key": cell.key,
         "fit_key": cell.fit_key,
-        "metrics": values,
+        "metrics": measure(scores, test, params["metrics"]),
         "facts": fit.facts,
-        "seconds": {
-            "fit": round(fit.seconds, 3),
-            "predict": round(predicted - start, 3),
-        },
+        "seconds": {"fit": round(fit.seconds, 3), "predict": round(seconds, 3)},
         "images": {
             "train": len(splits.train),
             "validation": len(splits.validation),
-            **{kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+            **{kind: test.kinds.count(kind) for kind in dict.fromkeys(test.kinds)},
         },
         "environment": _environment(fit.device),
         "params": params,
     }
-    kept = fit.work / "model"
-    if params["model"].get("keep_model") and kept.is_dir():
-        shutil.copytree(kept, folder / "model", dirs_exist_ok=True)
     write_json(folder / RESULT, result)
-
-
-def _write_scores(path: Path, scores: Scores, dataset: Any) -> None:
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "kind", "defect", *scores.images])
-    labels = zip(dataset.names, dataset.kinds, dataset.defects, strict=True)
-    for place, label in enumerate(labels):
-        row = [f"{float(values[place]):.6g}" for values in scores.images.values()]
-        writer.writerow([*label, *row])
-    write_text(path, text.getvalue())
 
 
 def _environment(device: str) -> dict[str, Any]:
@@ -201,10 +168,8 @@ def _environment(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
-        "device": device,
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
     }
-    if device.startswith("cuda"):
-        found["device"] = torch.cuda.get_device_name(device)
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         found["node"] = ray.get_runtime_context().get_node_id()

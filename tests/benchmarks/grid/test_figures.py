@@ -1,5 +1,6 @@
 from benchmarks.grid import read_grid, run_grid
 from benchmarks.grid.figures import draw_figures
+from benchmarks.grid.results import read_results
 from tests.benchmarks.grid.grids import MEAN, tiny, write_config
 
 
@@ -18,7 +19,7 @@ def test_maps_of_models_that_are_there_for_more_than_their_nodes(tmp_path, monke
     def plot(images, maps, *args, **kwargs):
         drawn.extend(maps)
 
-    monkeypatch.setattr("pyg_viglad.visualization.plot_anomaly_maps", plot)
-    monkeypatch.setattr("pyg_viglad.visualization.save_figure", lambda *args, **kwargs: [])
-    draw_figures(grid, [], tmp_path / "out")
+    monkeypatch.setattr("benchmarks.grid.figures.plot_anomaly_maps", plot)
+    monkeypatch.setattr("benchmarks.grid.figures.save_figure", lambda *args, **kwargs: [])
+    draw_figures(grid, read_results(grid, tmp_path / "out"), tmp_path / "out")
     assert drawn == ["Own"]

@@ -119,8 +119,8 @@ def broken(**changes):
         ({"columns": {"X": {"model": "Third"}}}, "'model' of columns.X among Mean, Other"),
         ({"columns": {"X": {"modell": "Mean"}}}, "in columns.X .got 'modell'."),
         ({"tables": [{"metric": "au_pro"}]}, "'metric' of tables.0 among .*'au_pro'"),
-        ({"published": ["table9"]}, "published .got 'table9'."),
-        ({"figures": ["pie"]}, "figures .got 'pie'."),
+        ({"published": ["table9"]}, "'published' among .*'table9'"),
+        ({"figures": ["pie"]}, "'figures' among .*'pie'"),
         ({"models": ["Mean"]}, "Expected a mapping in models .got list."),
     ],
 )

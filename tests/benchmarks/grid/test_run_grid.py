@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-from benchmarks.grid import grid_states, read_grid, run_grid
+from benchmarks.grid import grid_states, read_grid, run_cells, run_grid
 from benchmarks.grid.cell import Cell
-from benchmarks.grid.run_cell import attempt_cells
 from benchmarks.grid.run_grid import cell_folder
 from tests.benchmarks.grid.grids import MEAN, padim, tiny, write_config
 
@@ -171,15 +170,15 @@ def test_only_one_process_has_a_cell(tmp_path):
     folder.mkdir()
     with open(folder / "lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert attempt_cells([(grid.cells[0], folder)])[0].state == "busy"
+        assert run_cells([(grid.cells[0], folder)])[0].state == "busy"
     assert not (folder / "result.json").exists()
-    assert attempt_cells([(grid.cells[0], folder)])[0].state == "done"
+    assert run_cells([(grid.cells[0], folder)])[0].state == "done"
 
 
 def test_killed_in_the_middle_and_started_again(tmp_path):
     log = tmp_path / "log"
-    models = {"Mean": {"type": MEAN, "log": str(log), "wait": 0.4}}
-    path = write_config(tmp_path, tiny(models, seeds=list(range(8))))
+    models = {"Mean": {"type": MEAN, "log": str(log), "wait": 0.5}}
+    path = write_config(tmp_path, tiny(models, seeds=list(range(4))))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "benchmarks.grid", str(path), "--output", str(out)]
     command += ["--device", "cpu", "--workers", "2"]
@@ -187,23 +186,23 @@ def test_killed_in_the_middle_and_started_again(tmp_path):
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
     deadline = time.monotonic() + 600
-    while len(results(out)) < 2 and process.poll() is None and time.monotonic() < deadline:
+    while not results(out) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)  # with its workers, in the middle of their cells
     assert process.wait() == -signal.SIGKILL, process.stderr.read()
     kept = stamps(out)
-    assert 2 <= len(kept) <= 6
+    assert 1 <= len(kept) <= 3
     cells = read_grid(path).cells
     run_grid(cells, out)
-    assert [s.state for s in grid_states(cells, out)] == ["done"] * 8
+    assert [s.state for s in grid_states(cells, out)] == ["done"] * 4
     after = stamps(out)
-    assert len(after) == 8
+    assert len(after) == 4
     assert {name: after[name] for name in kept} == kept
     fits = log.read_text().split()
     finished = {str(cell.seed) for cell in cells if cell.name in kept}
     assert all(fits.count(seed) == 1 for seed in finished)
-    assert set(fits) == {str(seed) for seed in range(8)}
-    assert len(fits) <= 8 + 2  # the workers were at two more
+    assert set(fits) == {str(seed) for seed in range(4)}
+    assert len(fits) <= 4 + 2  # the workers were at two more
 
 
 def test_a_process_that_dies_costs_one_cell(tmp_path):
