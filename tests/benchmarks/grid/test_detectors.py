@@ -16,13 +16,13 @@ FLOW = {"iterations": 25, "train_batch_size": 3, "flow_steps": 2, "strides": [8,
 MODELS = {
     "viglad": {
         **VIGLAD,
-        "iterations": 10,
+        "iterations": 6,
         "node_scorer": {"channels": 10},
         "also_features": ["teacher"],
     },
     "efficientad-ours": {
         **VIGLAD,
-        "iterations": 10,
+        "iterations": 6,
         "autoencoder": "conv",
         "losses": "efficientad",
     },
@@ -103,7 +103,7 @@ def test_viglad_gives_all_scores_of_one_training(fitted):
     assert (scores["A_r"] <= both.amax(0) + 0.1).all()
     assert not torch.allclose(scores["A_r:local"], scores["A_r:global"])
     assert not torch.allclose(scores["A_f"], scores["A_f:teacher"])
-    assert facts["iterations"] == 10
+    assert facts["iterations"] == 6
 
 
 def test_further_features_are_what_a_model_of_that_feature_gives(tmp_path):
