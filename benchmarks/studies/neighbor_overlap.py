@@ -16,14 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Batch
 from tqdm import tqdm
 
+from benchmarks.grid.viglad_detector import SCORES as IMAGE_SCORES
 from pyg_viglad import ViGLAD
-from pyg_viglad.commands._report import SCORES as IMAGE_SCORES
 from pyg_viglad.datasets import DigitAnatomy
 from pyg_viglad.graphs import SCORES as NODE_SCORES
 from pyg_viglad.graphs import (
@@ -70,27 +71,36 @@ def main(args: Sequence[str] | None = None) -> None:
     counts = {"num_test_good": options.good, "num_test_anomalous": options.anomalous}
     test = DigitAnatomy("test", image_size=side, **counts)
     nodes, images, wrong = measure(model, test, options.batch_size)
-    parity = {k: nodes.pop(k).mean() for k in list(nodes) if k.startswith(SAME_PLACE)}
+    shares = {k: nodes.pop(k).mean() for k in list(nodes) if k.startswith(SAME_PLACE)}
+    parity = pd.DataFrame(
+        [[k.removeprefix(f"{SAME_PLACE}, "), f"{100 * v:.0f}"] for k, v in shares.items()],
+        columns=["graph", "per cent"],
+    )
     defects = np.array(test.defects)
     state = "untrained" if options.untrained else "trained"
-    print(f"\n{len(test)} images of Digit Anatomy at {side} px, {state} model")
-    print_means(nodes, wrong, defects, chance_overlap(wrong.shape[1], model.config["k"] - 1))
-    print("\nNeighbours in the node's own place of every 2 x 2 nodes (25 per cent by chance):\n")
-    for name, share in parity.items():
-        print(f"- {name.removeprefix(SAME_PLACE + ', ')} graph: {100 * share:.0f} per cent")
-    print("\nNodes in wrong cells against the other nodes of the same images:\n")
     inside = {name: [v[w] for v, w in zip(of, wrong, strict=True)] for name, of in nodes.items()}
     rest = {name: [v[~w] for v, w in zip(of, wrong, strict=True)] for name, of in nodes.items()}
-    print_table(inside, rest, defects, options, same=True)
-    print("\nNodes in wrong cells against the nodes of good images:\n")
-    print_table(inside, rest, defects, options)
-    print("\nAnomalous images against good ones:\n")
     single = {name: list(of[:, None]) for name, of in (summaries(nodes) | images).items()}
-    print_table(single, single, defects, options)
+    tables = {
+        "Mean overlap of input and decoder neighbourhoods (per cent)": mean_overlaps(
+            nodes, wrong, defects, model.config["k"]
+        ),
+        "Neighbours in the node's own place of every 2 x 2 nodes (25 per cent by chance)": parity,
+        "Nodes in wrong cells against the other nodes of the same images": aurocs(
+            inside, rest, defects, options, same=True
+        ),
+        "Nodes in wrong cells against the nodes of good images": aurocs(
+            inside, rest, defects, options
+        ),
+        "Anomalous images against good ones": aurocs(single, single, defects, options),
+    }
+    print(f"\n{len(test)} images of Digit Anatomy at {side} px, {state} model")
+    for title, table in tables.items():
+        print(f"\n{title}:\n\n{table.to_markdown(index=False, disable_numparse=True)}")
 
 
 def draw_anew(model: ViGLAD, options: argparse.Namespace) -> ViGLAD:
-    """Give the same architecture with weights as they are drawn, its statistics fitted."""
+    """Returns the same architecture with weights drawn anew, its statistics fitted."""
     torch.manual_seed(options.seed)
     fresh = ViGLAD(**{**model.config, "teacher": model.teacher})
     side = model.image_size[0]
@@ -112,7 +122,7 @@ def draw_anew(model: ViGLAD, options: argparse.Namespace) -> ViGLAD:
 def measure(
     model: ViGLAD, test: DigitAnatomy, batch_size: int
 ) -> tuple[Scores, Scores, np.ndarray]:
-    """Give scores of nodes ``[B, N]`` and of images ``[B]``, and which nodes are wrong ``[B, N]``."""
+    """Returns scores of nodes ``[B, N]`` and of images ``[B]``, and which nodes are wrong ``[B, N]``."""
     nodes: dict[str, list[Tensor]] = {}
     images: dict[str, list[Tensor]] = {}
     wrong = []
@@ -129,7 +139,7 @@ def measure(
         count = connected_components(graphs["decoder"], per_graph=True)
         images.setdefault("components of the decoder graph", []).append(count)
         prediction = model.predict(pictures)
-        for name, label in IMAGE_SCORES.items():
+        for label, name in IMAGE_SCORES.items():
             if (values := getattr(prediction, name)) is not None:
                 images.setdefault(f"model: {label}", []).append(values)
     return (
@@ -140,7 +150,7 @@ def measure(
 
 
 def output_graph(model: ViGLAD, images: Tensor, entering: Batch) -> Batch:
-    """Give the graph of the features that the decoder's last convolution makes of its nodes."""
+    """Returns the graph of the features that the decoder's last convolution computes."""
     with torch.no_grad():
         features = model.features(images).autoencoder
     x = features.permute(0, 2, 3, 1).flatten(0, 2)
@@ -150,14 +160,14 @@ def output_graph(model: ViGLAD, images: Tensor, entering: Batch) -> Batch:
 
 
 def same_place(graph: Batch) -> Tensor:
-    """Give the share of neighbours with the node's own parity of row and column, ``[N]``."""
+    """Computes the share of neighbours with the node's own parity of row and column, ``[N]``."""
     columns = int(graph.grid_size[0, 1])
     nodes = torch.arange(graph.num_nodes) % int(graph.grid_size[0].prod())
     return homophily(graph, nodes // columns % 2 * 2 + nodes % columns % 2)
 
 
 def node_scores(graphs: dict[str, Batch], output: Batch) -> dict[str, Tensor]:
-    """Give everything that could tell a wrong node, a value a node of the input graph."""
+    """Computes everything that could tell a wrong node, one value per node of the input graph."""
     entering, deep, leaving = graphs.values()
     name = list(graphs)[1]
     coarse = 1 - neighbor_overlap(entering, deep)
@@ -188,7 +198,7 @@ def node_scores(graphs: dict[str, Batch], output: Batch) -> dict[str, Tensor]:
 
 
 def summaries(nodes: Scores) -> Scores:
-    """Give scores of images: of the node most anomalous by the model, of all, and the extreme."""
+    """Computes scores of images: of the most anomalous node, the mean, and the largest."""
     own = "model: node score"
     worst = nodes[own if own in nodes else "model: combined score"].argmax(1)
     found = {}
@@ -210,13 +220,13 @@ def auroc_interval(
     seed: int,
     same: bool = False,
 ) -> tuple[float, float, float]:
-    """Give the AUROC of pooled values and a 95 % interval, whole images being drawn again.
+    """Computes the AUROC of pooled values and a 95 % interval by a bootstrap over images.
 
     Args:
         positive: Values of each image that should be high.
         negative: Values of each image that should be low.
         resamples: How often images are drawn.
-        seed: Of the drawing.
+        seed: Seed of the bootstrap.
         same: Whether both are of the same images, which are then drawn together.
     """
     # Wins of each image's positive values over each image's negative ones: a resample is a weighted sum.
@@ -239,7 +249,7 @@ def auroc_interval(
 
 
 def chance_overlap(nodes: int, neighbors: int) -> float:
-    """Give the mean Jaccard index of two random sets of neighbours."""
+    """Computes the mean Jaccard index of two random sets of neighbours."""
     from scipy.stats import hypergeom
 
     common = np.arange(neighbors + 1)
@@ -247,47 +257,42 @@ def chance_overlap(nodes: int, neighbors: int) -> float:
     return float((weights * common / (2 * neighbors - common)).sum())
 
 
-def print_means(nodes: Scores, wrong: np.ndarray, defects: np.ndarray, chance: float) -> None:
-    """Print what Figure 5 shows: how much overlap there is, where."""
-    print("\nMean overlap of input and decoder neighbourhoods (per cent):\n")
-    print("| images | most anomalous node | nodes in wrong cells | other nodes |")
-    print("|---|---|---|---|")
+def mean_overlaps(nodes: Scores, wrong: np.ndarray, defects: np.ndarray, k: int) -> pd.DataFrame:
+    """Tabulates what Figure 5 shows: how much overlap there is, where."""
     overlap = 100 * (1 - nodes[OVERLAP])
     worst = 100 * (1 - summaries(nodes)[f"{OVERLAP}: most anomalous node"])
+    rows = []
     for label, group in {"good": ("",), **GROUPS}.items():
         chosen = np.isin(defects, group)
+        parts = [worst[chosen], overlap[chosen][wrong[chosen]], overlap[chosen][~wrong[chosen]]]
         if chosen.any():
-            inside = overlap[chosen][wrong[chosen]]
-            cells = [worst[chosen], inside, overlap[chosen][~wrong[chosen]]]
-            means = " | ".join(f"{v.mean():.1f}" if v.size else "-" for v in cells)
-            print(f"| {label} | {means} |")
-    print(f"| two random sets | {100 * chance:.1f} | {100 * chance:.1f} | {100 * chance:.1f} |")
+            rows.append([label, *(f"{part.mean():.1f}" if part.size else "-" for part in parts)])
+    rows.append(["two random sets", *[f"{100 * chance_overlap(wrong.shape[1], k - 1):.1f}"] * 3])
+    columns = ["images", "most anomalous node", "nodes in wrong cells", "other nodes"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def print_table(
+def aurocs(
     positive: dict[str, list[np.ndarray]],
     negative: dict[str, list[np.ndarray]],
     defects: np.ndarray,
     options: argparse.Namespace,
     same: bool = False,
-) -> None:
-    """Print a row a score, a column a group of defects, against the same or against good images."""
-    groups = {k: np.flatnonzero(np.isin(defects, g)) for k, g in GROUPS.items()}
-    groups = {k: places for k, places in groups.items() if len(places)}
-    print("| score | " + " | ".join(groups) + " |\n|---" + "|---" * len(groups) + "|")
+) -> pd.DataFrame:
+    """Tabulates a row per score, a column per group of defects, against the same or good images."""
+    rows = []
     for name in positive:
-        cells = []
-        for places in groups.values():
+        row = {"score": name}
+        for label, group in GROUPS.items():
+            places = np.flatnonzero(np.isin(defects, group))
             others = places if same else np.flatnonzero(defects == "")
-            value, low, high = auroc_interval(
-                [positive[name][place] for place in places],
-                [negative[name][place] for place in others],
-                options.resamples,
-                options.seed,
-                same,
-            )
-            cells.append(f"{100 * value:.1f} ({100 * low:.0f}-{100 * high:.0f})")
-        print(f"| {name} | " + " | ".join(cells) + " |")
+            if len(places):
+                high = [positive[name][place] for place in places]
+                low = [negative[name][place] for place in others]
+                found = auroc_interval(high, low, options.resamples, options.seed, same)
+                row[label] = "{:.1f} ({:.0f}-{:.0f})".format(*(100 * value for value in found))
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ Prints the image AUROC of A_n alone, by kind of anomaly, over several seeds. Onl
 
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from benchmarks.grid import Scores
-from benchmarks.studies._digit_kinds import draw, judge, make_parser, print_header, print_row
+from benchmarks.studies.digits import auroc_by_kind, format_aurocs, make_parser, open_splits
 from pyg_viglad.models import ViGLAD
 from pyg_viglad.scoring import make_node_scorer
 
@@ -28,7 +29,6 @@ SCORERS: dict[str, dict[str, Any]] = {
     "the same, k = 5": {"type": "neighbors", "k": 5},
     "the same, mirrored": {"type": "neighbors", "mirrored": True},
 }
-_BATCH = 10
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,38 +37,35 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scorers", nargs="+", default=list(SCORERS), choices=list(SCORERS))
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    print_header(("image size", "A_n"))
+    parts = []
     for size in args.sizes:
-        found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in args.scorers}
         for seed in args.seeds:
-            splits = draw(args, size, seed)
+            splits = open_splits(args, size, seed)
             images = {name: split.images for name, split in splits.items()}
             images.update(across=images["train"].flip(3), upside_down=images["train"].flip(2))
             features = describe(images, size)
             for name in args.scorers:
-                scores = Scores({"A_n": score(name, features)}, None)
-                found[name][seed] = judge(scores, splits["test"])["A_n"]
-        for name, runs in found.items():
-            print_row((size, name), runs)
+                scores = Scores({name: score(name, features)}, None)
+                parts.append(auroc_by_kind(scores, splits["test"], size=size, seed=seed))
+    rows = pd.concat(parts).rename(columns={"size": "image size", "score": "A_n"})
+    print(format_aurocs(rows, ["image size", "A_n"]))
 
 
 @torch.no_grad()
 def describe(images: dict[str, Tensor], size: int) -> dict[str, list[Tensor]]:
-    """Give batches of the teacher's normalised features."""
+    """Returns batches of the teacher's normalised features."""
     model = ViGLAD("small", size).eval()
     model.fit_teacher_statistics(images["train"])
     return {
-        name: [model.teacher_features(model.normalize(batch)) for batch in split.split(_BATCH)]
+        name: [model.teacher_features(model.normalize(batch)) for batch in split.split(10)]
         for name, split in images.items()
     }
 
 
 @torch.no_grad()
 def score(name: str, features: dict[str, list[Tensor]]) -> Tensor:
-    """Fit a scorer of nodes and give A_n of the test images."""
+    """Fits a scorer of nodes and returns A_n of the test images."""
     scorer = make_node_scorer(SCORERS[name])
-    if scorer is None:
-        raise ValueError(f"Expected a scorer of nodes (got {name!r})")
     mirrors = [features["across"], features["upside_down"]] if scorer.mirrored else []
     scorer.fit(features["train"], mirrors)
     scorer.calibrate(features["val"])

@@ -20,6 +20,7 @@ CELLS = {
     "table6": 4 * 5,
     "figure4": 4 * 5,
     "digits": 3 * 8 * 3,
+    "digits_losses": 3 * 3,
     "digits_ablations": 8 * 3,
 }
 

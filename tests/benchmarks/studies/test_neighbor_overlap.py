@@ -85,9 +85,9 @@ def test_the_whole_on_a_few_images(folder, capsys):
     assert "7 images of Digit Anatomy at 96 px, untrained model" in shown
     assert "nan" not in shown
     tables = re.findall(r"(?:^\|.*\n)+", shown, re.MULTILINE)
-    assert len(tables) == 4
-    for table in tables[1:]:
+    assert len(tables) == 5
+    for table in tables[2:]:
         rows = [row.split(" | ") for row in table.splitlines()]
         assert {len(row) for row in rows if "---" not in row[0]} == {8}
         assert any("1 - overlap, input and decoder" in row[0] for row in rows)
-    assert tables[1] != tables[2]
+    assert tables[2] != tables[3]

@@ -1,11 +1,26 @@
+import re
+
 from benchmarks.studies import node_scores
 
 
 def test_prints_a_line_for_every_size_and_scorer(capsys):
-    options = ["--seeds", "0", "1", "--sizes", "96", "--images", "20", "--scorers"]
+    options = [
+        "--seeds",
+        "0",
+        "1",
+        "--sizes",
+        "96",
+        "--images",
+        "20",
+        "--good",
+        "20",
+        "--anomalous",
+        "32",
+        "--scorers",
+    ]
     names = ["Gaussian, window 4", "neighbours, windows 2 and 4", "the same, mirrored"]
     node_scores.main([*options, *names])
-    lines = capsys.readouterr().out.splitlines()
+    lines = [re.sub(" +", " ", line) for line in capsys.readouterr().out.splitlines()]
     assert lines[0].startswith("| image size | A_n | disorder | flip |")
     assert [line.split(" | ")[:2] for line in lines[2:]] == [["| 96", name] for name in names]
     values = [
