@@ -32,6 +32,7 @@ def open_splits(args: argparse.Namespace, size: int, seed: int) -> dict[str, Dig
     options = {
         "num_wrong_cells": args.num_wrong_cells,
         "num_train": args.images,
+        "num_val": min(60, args.images),
         "num_test_good": args.good,
         "num_test_anomalous": args.anomalous,
         "seed": seed,
