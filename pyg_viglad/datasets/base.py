@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
-from pyg_viglad.transforms import check_image_size, to_image
+from pyg_viglad.transforms import check_image_size, to_batch, to_image
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -310,8 +310,7 @@ class FileDataset(AnomalyDataset):
             )
 
     def _resize(self, image: Tensor) -> Tensor:
-        resized = F.interpolate(image[None], self.image_size, mode="bilinear", antialias=True)
-        return resized[0].clamp(0, 1)
+        return to_batch(image[None], self.image_size)[0].clamp(0, 1)
 
     @staticmethod
     def _union(regions: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
