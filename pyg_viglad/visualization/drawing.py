@@ -72,10 +72,12 @@ __all__ = [
     "mask_outline",
     "rank_colors",
     "save_figure",
+    "score_texts",
     "show_image",
     "size_of",
     "width_on_paper",
     "wrap",
+    "write",
 ]
 
 Array = NDArray[Any]
@@ -210,6 +212,16 @@ def as_texts(texts: Sequence[str] | None, name: str, count: int) -> list[str]:
         got = repr(texts) if isinstance(texts, str) else len(texts)
         raise ValueError(f"Expected {name} for {count} images (got {got})")
     return [str(text) for text in texts]
+
+
+def score_texts(values: Numbers | None, name: str, count: int) -> list[str]:
+    """Return a text such as "score = 5.2" per image, empty ones where there are no scores."""
+    if values is None:
+        return [""] * count
+    symbol = name.removesuffix("s").replace("_", " ")
+    # Spaces that do not break: a long label is broken between its parts.
+    texts = (f"{symbol} = {format_number(n, 1)}" for n in as_numbers(values, name, count))
+    return [text.replace(" ", NO_BREAK) for text in texts]
 
 
 def as_positions(nodes: Nodes, graphs: Sequence[Data]) -> list[XY]:
@@ -372,19 +384,16 @@ def make_sheet(
     Args:
         sizes: Height and width of the images, one per row.
         columns: Number of columns.
-        row_labels: Written upwards beside each row; a line break starts a second line.
+        row_labels: Written upwards beside each row.
         column_titles: Written above each column.
-        captions: The number of lines under each panel to leave room for.
+        captions: Number of lines under each panel to leave room for.
         right: Inches to leave on the right.
         bottom: Inches to leave at the bottom.
-        largest: Width in inches of a panel for a square image (others get its area), where neither
-            ``panel_size`` nor ``width`` is given and a notebook has room for it.
-        panel_size: This width, whatever a notebook has room for.
+        largest: Width in inches of a panel for a square image (others get its area), less where a notebook
+            has no room for it.
+        panel_size: This width instead, whatever a notebook has room for.
         width: Width of the figure in inches; the panels take what is left of it.
         ax: The user's axes, to use as they are.
-
-    Returns:
-        The sheet, its panels empty and without axes.
 
     Raises:
         ValueError: If ``ax`` has another shape, or the width leaves no room.
@@ -441,19 +450,9 @@ def make_sheet(
         for axes in row:
             axes.set_axis_off()
         if label:
-            row[0].annotate(
-                label,
-                xy=(0, 0.5),
-                xycoords="axes fraction",
-                xytext=(-0.04 * 72, 0),
-                textcoords="offset points",
-                rotation=90,
-                ha="right",
-                va="center",
-                multialignment="center",
-                fontsize=sheet.font,
-                annotation_clip=False,
-            )
+            style = {"ha": "right", "va": "center", "multialignment": "center", "rotation": 90}
+            text = label.replace(NO_BREAK, " ")
+            write(row[0], text, (0, 0.5), (-0.04 * 72, 0), fontsize=sheet.font, **style)
     for axes, title in zip(sheet.panels[0], titles, strict=True):
         axes.set_title(title.replace(NO_BREAK, " "), fontsize=sheet.font, pad=3)
     return sheet
@@ -632,20 +631,25 @@ def draw_node_square(
     panel.add_patch(square)
 
 
-def caption(panel: Axes, text: str, fontsize: float = SMALL) -> None:
-    """Write a short line under a panel."""
+def write(
+    panel: Axes, text: str, xy: XY, offset: XY, *, units: Any = "axes fraction", **style: Any
+) -> None:
+    """Write a text beside a place in a panel, so many points to the right and above."""
     panel.annotate(
         text,
-        xy=(0.5, 0),
-        xycoords="axes fraction",
-        xytext=(0, -2.5),
+        xy=xy,
+        xycoords=units,
+        xytext=offset,
         textcoords="offset points",
-        ha="center",
-        va="top",
-        fontsize=fontsize,
         annotation_clip=False,
-        gid="caption",
+        **style,
     )
+
+
+def caption(panel: Axes, text: str, fontsize: float = SMALL) -> None:
+    """Write a short line under a panel."""
+    style = {"ha": "center", "va": "top", "fontsize": fontsize, "gid": "caption"}
+    write(panel, text, (0.5, 0), (0, -2.5), **style)
 
 
 def legend_below(panel: Axes, handles: Sequence[Any], fontsize: float, columns: int = 3) -> None:

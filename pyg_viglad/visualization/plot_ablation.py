@@ -6,18 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyg_viglad.visualization.drawing import (
-    SMALL,
-    Array,
-    AxesLike,
-    casing,
-    kind_colors,
-    make_chart,
-    wrap,
-)
+from pyg_viglad.visualization import drawing
 
 __all__ = ["plot_ablation"]
 
@@ -28,7 +19,7 @@ def plot_ablation(
     baseline: float = 0.5,
     width: float = 3.5,
     height: float | None = None,
-    ax: AxesLike | None = None,
+    ax: drawing.AxesLike | None = None,
 ) -> Figure:
     r"""Plots the image AUROC of variants as groups of bars, one bar per kind of anomaly (Figure 4).
 
@@ -66,54 +57,63 @@ def plot_ablation(
     kinds, count, floor = list(next(iter(table.values()))), len(table), 100 * baseline
     names, upright = _labels(list(table), (width - 0.6) / count)
     if height is None:
-        height = 2.3 + max(0.013 * SMALL * name.count("\n") for name in names)
-        height += 0 if upright else 0.007 * SMALL * max(len(name) for name in names)
-    figure, (axes,) = make_chart(ax, 1, width, height)
+        height = 2.3 + max(0.013 * drawing.SMALL * name.count("\n") for name in names)
+        height += 0 if upright else 0.007 * drawing.SMALL * max(len(name) for name in names)
+    figure, (axes,) = drawing.make_chart(ax, 1, width, height)
     inches = axes.get_window_extent().width / figure.dpi
     if ax is not None:
         names, upright = _labels(list(table), inches / count)
 
     bar = 0.8 / len(kinds)
     room = 72 * inches * bar / (count + 0.1)  # points for a bar
-    size = min(SMALL, max(5.5, room / 2.3))
+    size = min(drawing.SMALL, max(5.5, room / 2.3))
     turned = room < 2.3 * size  # points that "81.1" takes
     lowest, highest = floor, 100.0
-    for number, (kind, color) in enumerate(kind_colors(kinds).items()):
+    for number, (kind, color) in enumerate(drawing.kind_colors(kinds).items()):
         places = np.arange(count) + (number - (len(kinds) - 1) / 2) * bar
         seeds = [table[variant][kind] for variant in table]
         means = np.array([values.mean() for values in seeds])
-        spreads = np.array([values.std(ddof=1) if values.size > 1 else 0 for values in seeds])
-        tops = np.maximum(means + spreads, [values.max() for values in seeds])
-        lowest = min(lowest, *(means - spreads), *(values.min() for values in seeds))
-        highest = max(highest, *tops)
-        axes.bar(
+        spreads = [values.std(ddof=1) if values.size > 1 else np.nan for values in seeds]
+        bars = axes.bar(
             places,
             means - floor,
             0.94 * bar,
             bottom=floor,
+            yerr=spreads if np.isfinite(spreads).any() else None,
+            error_kw={"linewidth": 0.9, "capsize": 2, "zorder": 4},
             color=color,
             label=kind,
             zorder=2,
             gid=kind,
         )
-        _draw_seeds(axes, places, seeds, means, spreads, bar, kind)
-        for x, mean, top in zip(places, means, tops, strict=True):
-            axes.annotate(
+        if bars.errorbar is not None:
+            bars.errorbar.lines[2][0].set_gid(f"spread-{kind}")
+        for x, values, mean, spread in zip(places, seeds, means, spreads, strict=True):
+            n = values.size
+            if n > 1:  # dots side by side
+                shifts = (np.arange(n) - (n - 1) / 2) * min(0.12, 0.6 / n) * bar
+                dots = axes.scatter(x + shifts, values, s=4, color="white", zorder=3)
+                dots.set(edgecolors="black", linewidths=0.4, gid=f"seeds-{kind}")
+            top = float(np.nanmax([floor, values.max(), mean + spread]))
+            lowest = np.nanmin([lowest, values.min(), mean - spread])
+            highest = max(highest, top)
+            drawing.write(
+                axes,
                 f"{mean:.1f}",
-                xy=(float(x), max(float(top), floor)),
-                xytext=(0, 2),
-                textcoords="offset points",
+                (float(x), top),
+                (0, 2),
+                units="data",
                 ha="center",
                 va="bottom",
                 rotation=90 if turned else 0,
                 fontsize=size,
                 zorder=5,
                 gid="value",
-                path_effects=casing(1.5),
+                path_effects=drawing.casing(1.5),
             )
 
     axes.axhline(floor, color="black", linewidth=0.8, zorder=3, gid="baseline")
-    axes.set_xticks(range(count), names, fontsize=SMALL, rotation=0 if upright else 90)
+    axes.set_xticks(range(count), names, fontsize=drawing.SMALL, rotation=0 if upright else 90)
     axes.set_xlim(-0.55, count - 0.45)
     lower = floor if lowest >= floor else 10 * math.floor(lowest / 10)
     # Values stand above bars and whiskers of 100 per cent; the axis itself ends at 100.
@@ -122,8 +122,8 @@ def plot_ablation(
     axes.set_yticks([lower, *np.arange(step * (lower // step + 1), 100.5, step)])
     axes.spines["left"].set_bounds(lower, 100)
     chance = ", chance" if floor == 50 else ""
-    axes.set_ylabel(f"image AUROC (%)\nbars start at {floor:g}{chance}", fontsize=SMALL)
-    axes.tick_params(axis="y", labelsize=SMALL, length=2.5)
+    axes.set_ylabel(f"image AUROC (%)\nbars start at {floor:g}{chance}", fontsize=drawing.SMALL)
+    axes.tick_params(axis="y", labelsize=drawing.SMALL, length=2.5)
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", color="#d6d9de", linewidth=0.5, zorder=0)
     axes.set_axisbelow(True)
@@ -133,7 +133,7 @@ def plot_ablation(
             loc="lower center",
             bbox_to_anchor=(0.5, 1.0),
             ncols=min(len(kinds), 4),
-            fontsize=SMALL,
+            fontsize=drawing.SMALL,
             frameon=False,
             handlelength=1,
             handleheight=0.8,
@@ -143,64 +143,23 @@ def plot_ablation(
     return figure
 
 
-def _draw_seeds(
-    axes: Axes,
-    places: Array,
-    seeds: Sequence[Array],
-    means: Array,
-    spreads: Array,
-    bar: float,
-    kind: str,
-) -> None:
-    """Draw the dots of the seeds and the whiskers, where there are several seeds."""
-    several = [number for number, values in enumerate(seeds) if values.size > 1]
-    if not several:
-        return
-    whiskers = axes.errorbar(
-        places[several],
-        means[several],
-        spreads[several],
-        linestyle="none",
-        ecolor="black",
-        elinewidth=0.9,
-        capsize=2,
-        capthick=0.9,
-        zorder=4,
-    )
-    whiskers.lines[2][0].set_gid(f"spread-{kind}")
-    x = []
-    for number in several:  # side by side
-        n = seeds[number].size
-        shifts = (np.arange(n) - (n - 1) / 2) * min(0.12, 0.6 / n)
-        x.append(places[number] + bar * shifts)
-    y = np.concatenate([seeds[number] for number in several])
-    axes.scatter(
-        np.concatenate(x),
-        y,
-        s=4,
-        color="white",
-        edgecolors="black",
-        linewidths=0.4,
-        zorder=3,
-        gid=f"seeds-{kind}",
-    )
-
-
 def _labels(names: list[str], room: float) -> tuple[list[str], bool]:
     """Break names to so many inches, or leave them whole, to be turned, where that is too little."""
-    lines = [wrap(name, room, SMALL) for name in names]
+    lines = [drawing.wrap(name, room, drawing.SMALL) for name in names]
     longest = max(len(line) for text in lines for line in text.split("\n"))
-    upright = longest * 0.0085 * SMALL <= room
+    upright = longest * 0.0085 * drawing.SMALL <= room
     return (lines, True) if upright else (names, False)
 
 
-def _table(results: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, Array]]:
+def _table(
+    results: Mapping[str, Mapping[str, Sequence[float]]],
+) -> dict[str, dict[str, drawing.Array]]:
     """The values in per cent, with the mean of both kinds."""
     if not isinstance(results, Mapping) or not results:
         raise ValueError(
             f"Expected results to map variants to values (got {type(results).__name__})"
         )
-    table: dict[str, dict[str, Array]] = {}
+    table: dict[str, dict[str, drawing.Array]] = {}
     for variant, row in results.items():
         name = f"results[{variant!r}]"
         if not isinstance(row, Mapping) or not row:

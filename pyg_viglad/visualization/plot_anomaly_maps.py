@@ -12,44 +12,26 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from pyg_viglad.visualization.drawing import (
-    THRESHOLD_COLOR,
-    Array,
-    AxesLike,
-    Images,
-    Maps,
-    Numbers,
-    Sheet,
-    as_images,
-    as_maps,
-    as_numbers,
-    as_texts,
-    caption,
-    draw_outline,
-    format_number,
-    make_sheet,
-    show_image,
-    size_of,
-)
+from pyg_viglad.visualization import drawing
 
 __all__ = ["plot_anomaly_maps"]
 
 
 def plot_anomaly_maps(
-    images: Images,
-    maps: Mapping[str, Maps],
-    masks: Maps | None = None,
+    images: drawing.Images,
+    maps: Mapping[str, drawing.Maps],
+    masks: drawing.Maps | None = None,
     *,
-    scores: Numbers | None = None,
+    scores: drawing.Numbers | None = None,
     titles: Sequence[str] | None = None,
     limits: tuple[float, float] | None = None,
     threshold: float | None = None,
     quantiles: tuple[float, float] | None = (0.9, 0.995),
-    node_maps: Maps | None = None,
+    node_maps: drawing.Maps | None = None,
     node_limits: tuple[float, float] = (0.0, 6.0),
     panel_size: float | None = None,
     width: float | None = None,
-    ax: AxesLike | None = None,
+    ax: drawing.AxesLike | None = None,
 ) -> Figure:
     r"""Plots images, true anomalies and anomaly maps side by side (Figure 3).
 
@@ -63,34 +45,32 @@ def plot_anomaly_maps(
     the colour of its end (arrows on the colour bar); the largest value stands under each map.
 
     Args:
-        images: Images ``[B, 3, H, W]`` in [0, 1], one image, or a list of images of any sizes; see
-            :func:`~pyg_viglad.transforms.to_image` for what else an image may be.
+        images: Images ``[B, 3, H, W]`` in [0, 1], one image, or a list of images of any sizes and kinds that
+            :func:`~pyg_viglad.transforms.to_image` reads.
         maps: Maps by name, each ``[B, h, w]`` at any resolution, covering the whole image, such as
             ``{"local": ..., "global": ..., "combined": ...}``.
-        masks: True anomalies ``[B, h, w]``: a column of their own, outlined over image and maps.
+        masks: Ground truth ``[B, h, w]``: a column of its own, and outlined over image and maps.
         scores: The anomaly score of each image, written beside its title.
-        titles: A title for each image.
-        limits: Smallest and largest value of the scale of all ``maps``. Default: (0, 0.5) for
-            calibrated maps, otherwise the range of all the maps together.
+        titles: A title per image.
+        limits: Smallest and largest value of the scale of all ``maps``. Default: (0, 0.5) for calibrated
+            maps, otherwise the range of all maps together.
         threshold: Outline the part of each map above this value, and mark it on the colour bar.
-        quantiles: The quantiles of the validation maps that stand for 0 and 0.1, written on the
-            colour bar, a stroke at 0.1; ``None`` for maps that are not calibrated.
-        node_maps: Scores of the nodes ``[B, h, w]`` in standard deviations: a last column with a
-            scale of its own.
+        quantiles: The quantiles of the validation maps that became 0 and 0.1, written on the colour bar,
+            with a stroke at 0.1; ``None`` for maps that are not calibrated.
+        node_maps: Node scores ``[B, h, w]`` in standard deviations: a last column with its own scale.
         node_limits: Smallest and largest value of the scale of ``node_maps``; default (0, 6).
-        panel_size: Width of the panel of a square image in inches; default 1.9, less
-            where many columns have to fit into a notebook.
-        width: Width of the whole figure in inches in place of ``panel_size``, such as 3.5 for one
-            column of a journal or 7.2 for two; text shrinks with the panels, to 6 points.
-        ax: Axes to draw into, ``[images, columns]`` (flat for one image), in place of a new
-            figure; the colour bars take their room from them.
+        panel_size: Width in inches of the panel of a square image; default 1.9, less where many columns
+            have to fit into a notebook.
+        width: Width of the whole figure in inches instead, such as 3.5 for one column of a journal or
+            7.2 for two; text shrinks with the panels, to 6 points.
+        ax: Axes to draw into, ``[images, columns]`` (flat for one image), in place of a new figure; the
+            colour bars take their room from them.
 
     Returns:
         The figure; the panels are its first axes, row by row.
 
     Raises:
-        ValueError: If lengths or shapes do not match, a map is not finite or limits are not
-            in ascending order.
+        ValueError: If lengths or shapes do not match, a map is not finite or limits do not ascend.
 
     Example:
         >>> import torch
@@ -99,22 +79,18 @@ def plot_anomaly_maps(
         >>> [axes.get_title() for axes in figure.axes[:2]]
         ['image', 'local map']
     """
-    pictures = as_images(images)
+    pictures = drawing.as_images(images)
     count = len(pictures)
     if not isinstance(maps, Mapping) or not maps:
         raise ValueError(
             f"Expected maps to map names to maps, at least one (got {type(maps).__name__})"
         )
-    columns = {name: as_maps(m, f"maps[{name!r}]", count) for name, m in maps.items()}
-    truths = None if masks is None else as_maps(masks, "masks", count)
-    nodes = None if node_maps is None else as_maps(node_maps, "node_maps", count)
-    labels = as_texts(titles, "titles", count)
-    if scores is not None:
-        numbers = as_numbers(scores, "scores", count)
-        labels = [
-            f"{text}\nscore = {format_number(score, 1)}".strip()
-            for text, score in zip(labels, numbers, strict=True)
-        ]
+    columns = {name: drawing.as_maps(m, f"maps[{name!r}]", count) for name, m in maps.items()}
+    truths = None if masks is None else drawing.as_maps(masks, "masks", count)
+    nodes = None if node_maps is None else drawing.as_maps(node_maps, "node_maps", count)
+    labels = drawing.as_texts(titles, "titles", count)
+    numbers = drawing.score_texts(scores, "scores", count)
+    labels = ["\n".join(filter(None, pair)) for pair in zip(labels, numbers, strict=True)]
     every = [values for column in columns.values() for values in column]
     if limits is None:
         low, high = min(float(m.min()) for m in every), max(float(m.max()) for m in every)
@@ -127,8 +103,8 @@ def plot_anomaly_maps(
     before = ["image"] if truths is None else ["image", "truth"]
     heads = [name if "map" in name.lower() else f"{name} map" for name in columns]
     after = [] if nodes is None else ["node scores"]
-    sheet = make_sheet(
-        [size_of(picture) for picture in pictures],
+    sheet = drawing.make_sheet(
+        [drawing.size_of(picture) for picture in pictures],
         len(before + heads + after),
         row_labels=labels,
         column_titles=before + heads + after,
@@ -142,21 +118,25 @@ def plot_anomaly_maps(
     scale = ScalarMappable(Normalize(*limits), "magma")
     node_scale = ScalarMappable(Normalize(*node_limits), "viridis")
     for i, (row, picture) in enumerate(zip(sheet.panels, pictures, strict=True)):
-        size = size_of(picture)
-        show_image(row[0], picture, size)
+        size = drawing.size_of(picture)
+        drawing.show_image(row[0], picture, size)
         for panel, column in zip(row[len(before) :], columns.values(), strict=False):
             _draw_map(panel, column[i], size, scale, sheet.small)
             if threshold is not None:
                 above = column[i] > threshold
-                draw_outline(panel, above, size, color=THRESHOLD_COLOR, cased=False, gid="above")
+                drawing.draw_outline(
+                    panel, above, size, color=drawing.THRESHOLD_COLOR, cased=False, gid="above"
+                )
         if nodes is not None:
             _draw_map(row[-1], nodes[i], size, node_scale, sheet.small)
         if truths is not None:
             truth = truths[i] > 0.5
-            show_image(row[1], truth, size, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            draw_outline(row[0], truth, size)
+            drawing.show_image(
+                row[1], truth, size, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+            )
+            drawing.draw_outline(row[0], truth, size)
             for panel in row[2:]:
-                draw_outline(panel, truth, size, cased=False)
+                drawing.draw_outline(panel, truth, size, cased=False)
 
     first, last = len(before), len(before + heads) - 1
     # Below all columns where those of the maps have no room for the numbers.
@@ -168,7 +148,9 @@ def plot_anomaly_maps(
     else:
         _label_calibrated(bar, length, sheet.small, limits, quantiles)
     if threshold is not None and limits[0] <= threshold <= limits[1]:
-        line = Rectangle((threshold, 0), 0, 1, ec=THRESHOLD_COLOR, linewidth=2, gid="threshold")
+        line = Rectangle(
+            (threshold, 0), 0, 1, ec=drawing.THRESHOLD_COLOR, linewidth=2, gid="threshold"
+        )
         bar.ax.add_patch(line)
     if nodes is not None:
         bar, length = _add_bar(sheet, (last + 1, last + 1), node_scale, nodes)
@@ -178,19 +160,26 @@ def plot_anomaly_maps(
 
 
 def _draw_map(
-    panel: Axes, values: Array, size: tuple[int, int], scale: ScalarMappable, fontsize: float
+    panel: Axes,
+    values: drawing.Array,
+    size: tuple[int, int],
+    scale: ScalarMappable,
+    fontsize: float,
 ) -> None:
-    show_image(panel, values, size, cmap=scale.cmap, norm=scale.norm)
-    caption(panel, f"max {format_number(float(values.max()), 2)}", fontsize)
+    drawing.show_image(panel, values, size, cmap=scale.cmap, norm=scale.norm)
+    drawing.caption(panel, f"max {drawing.format_number(float(values.max()), 2)}", fontsize)
 
 
 def _add_bar(
-    sheet: Sheet, span: tuple[int, int], scale: ScalarMappable, maps: Sequence[Array]
+    sheet: drawing.Sheet,
+    span: tuple[int, int],
+    scale: ScalarMappable,
+    maps: Sequence[drawing.Array],
 ) -> tuple[Colorbar, float]:
     """Draw a colour bar that ends in an arrow where a map goes beyond the scale."""
     under = any(m.min() < scale.norm.vmin for m in maps)
     over = any(m.max() > scale.norm.vmax for m in maps)
-    extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[under, over]
+    extend = ["neither", "min", "max", "both"][under + 2 * over]
     bar, length = sheet.add_bar(scale, span, extend=extend, extendfrac=0.04)
     bar.ax.tick_params(length=2.5, pad=1.5)
     bar.locator = MaxNLocator(nbins=6 if length > 2.5 else 4, steps=[1, 2, 5, 10])

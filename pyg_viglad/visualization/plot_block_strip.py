@@ -19,19 +19,7 @@ from pyg_viglad.graphs import (
     position_of,
 )
 from pyg_viglad.transforms import ImageLike
-from pyg_viglad.visualization.drawing import (
-    XY,
-    AxesLike,
-    as_image,
-    as_mask,
-    caption,
-    check_arguments,
-    draw_node,
-    draw_outline,
-    make_sheet,
-    rank_colors,
-    size_of,
-)
+from pyg_viglad.visualization import drawing
 
 __all__ = ["plot_block_strip"]
 
@@ -41,44 +29,41 @@ LEAST = 0.44  # inches: a smaller panel shows nothing
 def plot_block_strip(
     image: ImageLike,
     graphs: Mapping[str, Data],
-    node: int | XY | None = None,
+    node: int | drawing.XY | None = None,
     *,
     num_neighbors: int | None = None,
     mask: Any = None,
     dimming: float = 0.7,
     width: float = 7.2,
-    ax: AxesLike | None = None,
+    ax: drawing.AxesLike | None = None,
 ) -> Figure:
     r"""Plots the neighbours of one patch in the graph of every block, encoder above decoder.
 
-    Each panel shows the patch (red) that contains the same position and its neighbours there, by rank,
-    as :func:`~pyg_viglad.visualization.plot_node_graphs` does larger; under it stands the number of
-    the block, from 1, and the grid where it changes. ``"out"`` is the graph among the features that
-    leave encoder or decoder. Where a row has no room for all blocks, they are wrapped.
+    Each panel shows the patch (red) that contains the position and its neighbours by rank, as
+    :func:`~pyg_viglad.visualization.plot_node_graphs` does larger; under it stand the number of the
+    block, from 1, and the grid where it changes. ``"out"`` is the graph of the features that leave
+    encoder or decoder. Rows without room for all blocks are wrapped.
 
     Args:
         image: The image, ``[3, H, W]`` in [0, 1]; see :func:`~pyg_viglad.transforms.to_image`.
-        graphs: The graphs of one image by name, as :func:`~pyg_viglad.graphs.record_graphs`
-            gives them: ``"encoder.0"``, ``"encoder.1"``, ..., ``"encoder"``, ``"decoder.0"``, ...
-            Names that begin alike share a row. ``"input"``, the graph of the first block, is
-            not drawn where that block is.
-        node: The position (x, y) in pixels of the image, or a number of a node in the grid of the first
-            graph. Default: the node of the first graph with the largest recorded
-            ``node_score`` (else ``combined_score``).
-        num_neighbors: Draw only so many neighbours, the nearest; default all.
-        mask: True anomaly ``[h, w]``, outlined.
-        dimming: How far to dim the image, from 0 (not at all) to 1; default 0.7.
-        width: Width of the figure in inches; default 7.2, the two columns of a journal's page. 3.5
-            is one column.
-        ax: As many axes as graphs are drawn, in an array or list of any shape and in the graphs' order,
-            in place of a new figure.
+        graphs: The graphs of one image by name, as :func:`~pyg_viglad.graphs.record_graphs` returns them:
+            ``"encoder.0"``, ``"encoder.1"``, ..., ``"encoder"``, ``"decoder.0"``, ... Names that begin
+            alike share a row. ``"input"``, the graph of the first block, is not drawn beside that block.
+        node: The position (x, y) in pixels of the image, or the number of a node in the grid of the first
+            graph. Default: the node of the first graph with the largest recorded ``node_score`` (else
+            ``combined_score``).
+        num_neighbors: Number of nearest neighbours to draw; default all.
+        mask: Ground truth ``[h, w]``, outlined.
+        dimming: How far to fade the image, from 0 (not at all) to 1; default 0.7.
+        width: Width of the figure in inches; default 7.2, two columns of a journal. One column is 3.5.
+        ax: As many axes as graphs are drawn, in an array or list of any shape, in place of a new figure.
 
     Returns:
         The figure; the panels are its first axes.
 
     Raises:
-        ValueError: If there is no graph, a graph lacks a field or is of several images, or the node
-            does not exist.
+        ValueError: If a graph is missing, lacks a field or is of several images, or the node does not
+            exist.
 
     Example:
         >>> import torch
@@ -90,14 +75,14 @@ def plot_block_strip(
         >>> len(figure.axes)  # 12 blocks and what leaves them, twice, and the colour bar
         27
     """
-    picture = as_image(image)
-    size = size_of(picture)
+    picture = drawing.as_image(image)
+    size = drawing.size_of(picture)
     if not isinstance(graphs, Mapping) or not graphs:
         raise ValueError(
             f"Expected graphs to map names to graphs, at least one (got {type(graphs).__name__})"
         )
-    check_arguments(dimming, num_neighbors=num_neighbors)
-    truth = as_mask(mask)
+    drawing.check_arguments(dimming, num_neighbors=num_neighbors)
+    truth = drawing.as_mask(mask)
     read = {
         name: graph_of_image(graph, size=size, name=f"graphs[{name!r}]")
         for name, graph in graphs.items()
@@ -122,7 +107,7 @@ def plot_block_strip(
         rows = [("", [name for names in groups.values() for name in names])]
         columns = len(rows[0][1])
         ax = [ax] if isinstance(ax, Axes) else np.array(ax, dtype=object).ravel()
-    sheet = make_sheet(
+    sheet = drawing.make_sheet(
         [size] * len(rows),
         columns,
         row_labels=[group for group, _ in rows],
@@ -136,19 +121,19 @@ def plot_block_strip(
     chosen = {name: node_at(read[name], place) for name in shown}
     neighbors = {n: neighbors_of(read[n], chosen[n]).tolist()[:num_neighbors] for n in shown}
     ranks = max(len(found) for found in neighbors.values())
-    colors = rank_colors(max(ranks, 1))
+    colors = drawing.rank_colors(max(ranks, 1))
     captions = _captions({name: read[name] for name in shown}, ax is not None)
     for (_, names), panels in zip(rows, sheet.panels, strict=True):
         for panel in panels[len(names) :]:
             panel.remove()
         for name, panel in zip(names, panels, strict=False):
             graph, found = read[name], neighbors[name]
-            draw_node(
+            drawing.draw_node(
                 panel, picture, graph, chosen[name], found, colors, dimming=dimming, marks=True
             )
             if truth is not None:
-                draw_outline(panel, truth, size, cased=False)
-            caption(panel, captions[name], sheet.small)
+                drawing.draw_outline(panel, truth, size, cased=False)
+            drawing.caption(panel, captions[name], sheet.small)
     if ranks:
         sheet.add_rank_bar(colors, ranks, (0, columns - 1))
     return sheet.figure

@@ -17,26 +17,11 @@ from torch_geometric.data import Data
 
 from pyg_viglad.graphs import graph_of_image, neighbor_changes, neighbor_ranks
 from pyg_viglad.transforms import ImageLike
-from pyg_viglad.visualization.drawing import (
-    OKABE_ITO,
-    Array,
-    AxesLike,
-    as_image,
-    as_mask,
-    caption,
-    check_arguments,
-    dim,
-    draw_outline,
-    legend_below,
-    make_sheet,
-    show_image,
-    size_of,
-    width_on_paper,
-)
+from pyg_viglad.visualization import drawing
 
 __all__ = ["plot_graph"]
 
-CHANGE_COLORS = {"kept": "black", "lost": OKABE_ITO[1], "gained": OKABE_ITO[0]}
+CHANGE_COLORS = {"kept": "black", "lost": drawing.OKABE_ITO[1], "gained": drawing.OKABE_ITO[0]}
 DENSITY = 180  # edges for each inch of a panel's width that can still be followed
 
 
@@ -53,7 +38,7 @@ def plot_graph(
     mask: Any = None,
     dimming: float = 0.85,
     width: float | None = None,
-    ax: AxesLike | None = None,
+    ax: drawing.AxesLike | None = None,
 ) -> Figure:
     r"""Plots the edges of a whole graph over the dimmed image, or which of them changed.
 
@@ -70,18 +55,17 @@ def plot_graph(
 
     Args:
         image: The image, ``[3, H, W]`` in [0, 1]; see :func:`~pyg_viglad.transforms.to_image`.
-        graph: Its graph, a ``Data`` with ``pos``, ``edge_index`` (row 0 neighbour, row 1 centre,
-            nearest first), ``grid_size`` and ``img_size``; of a batch, ``batch[i]``.
+        graph: Its graph, with the fields of :mod:`pyg_viglad.graphs.patches`; of a batch, ``batch[i]``.
         before: An earlier graph on the same grid, such as ``"input"`` to the ``"decoder"``.
-        color_by: Without ``before``: colour edges by their ``"length"`` in pixels of the image, or
-            by the ``"distance"`` of the patches' features, which the graph then has to have.
-        every: Draw the neighbours of the patches in every so many-th row and column. Default: the
-            smallest step that leaves at most 180 edges for each inch of a panel's width.
-        num_neighbors: Draw only so many neighbours of each, the nearest; default all.
+        color_by: Without ``before``: colour edges by their ``"length"`` in pixels of the image, or by
+            the recorded ``"distance"`` of the patches' features.
+        every: Draw the neighbours of the patches in every n-th row and column. Default: the smallest n
+            that leaves at most 180 edges for each inch of a panel's width.
+        num_neighbors: Number of nearest neighbours to draw for each; default all.
         overlay: Draw the three kinds of edges over one another in one panel, with a legend.
         title: Written above.
-        mask: True anomaly ``[h, w]``, outlined.
-        dimming: How far to dim the image, from 0 (not at all) to 1; default 0.85.
+        mask: Ground truth ``[h, w]``, outlined.
+        dimming: How far to fade the image, from 0 (not at all) to 1; default 0.85.
         width: Width of the figure in inches. Default: 3.5, one column of a journal, or 7.2, two
             columns, for the three panels of a comparison.
         ax: Axes to draw into, in place of a new figure: one, or three with ``before``.
@@ -99,19 +83,19 @@ def plot_graph(
         >>> len(figure.axes)  # the panel and the colour bar
         2
     """
-    picture = as_image(image)
-    size = size_of(picture)
+    picture = drawing.as_image(image)
+    size = drawing.size_of(picture)
     new = graph_of_image(graph, size=size)
     old = None if before is None else graph_of_image(before, size=size, name="before")
     if old is not None and not torch.equal(old.grid_size, new.grid_size):
         grids = (tuple(g.grid_size[0].tolist()) for g in (new, old))
         raise ValueError("Expected before on the grid of graph, {} (got {})".format(*grids))
-    check_arguments(dimming, every=every, num_neighbors=num_neighbors)
+    drawing.check_arguments(dimming, every=every, num_neighbors=num_neighbors)
     if color_by not in ("length", "distance"):
         raise ValueError(f"Expected color_by 'length' or 'distance' (got {color_by!r})")
     if color_by == "distance" and "distance" not in new:
         raise ValueError("Expected graph to have the field 'distance' to colour by (got none)")
-    truth = as_mask(mask)
+    truth = drawing.as_mask(mask)
 
     ranks = neighbor_ranks(new.edge_index)
     parts = {"edges": new.edge_index[:, ranks > 0]}
@@ -126,7 +110,7 @@ def plot_graph(
     single = overlay or old is None
     width = (3.5 if single else 7.2) if width is None else width
     narrow = not single and width < 5.5
-    sheet = make_sheet(
+    sheet = drawing.make_sheet(
         [size],
         1 if single else len(parts),
         row_labels=["" if single else title or ""],
@@ -139,21 +123,21 @@ def plot_graph(
         ax=ax,
     )
     panels = sheet.panels[0]
-    inches = width_on_paper(panels[0], size) / 72
+    inches = drawing.width_on_paper(panels[0], size) / 72
     step = every or _thinning(new, new.edge_index[1, ranks > 0], DENSITY * inches)
     drawn = {}
     for kind, edges in parts.items():
         chosen = _choose(old if old is not None and kind == "lost" else new, step, num_neighbors)
         drawn[kind] = torch.isin(_keys(edges, new), _keys(chosen, new))
     for panel in panels:
-        show_image(panel, dim(picture, dimming), size)
+        drawing.show_image(panel, drawing.dim(picture, dimming), size)
         if step > 1:
             pos = new.pos[_on_step(torch.arange(len(new.pos)), new, step)]
             style: dict[str, Any] = {"c": "white", "edgecolors": "black", "linewidths": 0.5}
             x, y = pos.T.numpy()
             panel.scatter(x, y, s=5, zorder=3, gid="centers", **style)
         if truth is not None:
-            draw_outline(panel, truth, size)
+            drawing.draw_outline(panel, truth, size)
 
     if old is None:
         neighbors, centers = parts["edges"]
@@ -179,13 +163,13 @@ def plot_graph(
                 Line2D([], [], color=color, linewidth=2, label=labels[kind])
                 for kind, color in CHANGE_COLORS.items()
             ]
-            legend_below(panels[0], handles, sheet.small)
+            drawing.legend_below(panels[0], handles, sheet.small)
     counts = [(int(chosen.sum()), len(chosen)) for chosen in drawn.values()]
     if single:
         counts = [(sum(n for n, _ in counts), sum(n for _, n in counts))]
     for panel, (number, total) in zip(panels, counts, strict=True):
         text = _count(number, total, step)
-        caption(panel, text.replace(" (", "\n(") if narrow else text, sheet.small)
+        drawing.caption(panel, text.replace(" (", "\n(") if narrow else text, sheet.small)
     return sheet.figure
 
 
@@ -224,9 +208,9 @@ def _draw_edges(
     panel: Axes, graph: Data, edges: Tensor, size: tuple[int, int], gid: str, **style: Any
 ) -> None:
     """Draw edges, the last ones on top, the more transparent the more of the panel they would cover."""
-    segments: Array = graph.pos[edges.flip(0).T].numpy()  # [E, 2, 2], from the centre
+    segments: drawing.Array = graph.pos[edges.flip(0).T].numpy()  # [E, 2, 2], from the centre
     length = float(np.linalg.norm(segments[:, 0] - segments[:, 1], axis=1).sum())
-    point = size[1] / width_on_paper(panel, size)  # in pixels of the picture
+    point = size[1] / drawing.width_on_paper(panel, size)  # in pixels of the picture
     covered = 0.6 * point * length / (size[0] * size[1])
     lines = LineCollection(
         list(segments),

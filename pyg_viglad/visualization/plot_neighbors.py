@@ -17,24 +17,7 @@ from torch_geometric.data import Data
 
 from pyg_viglad.graphs import graph_of_image, neighbors_of, node_at, patch_size
 from pyg_viglad.transforms import ImageLike
-from pyg_viglad.visualization.drawing import (
-    OKABE_ITO,
-    XY,
-    AxesLike,
-    as_image,
-    as_mask,
-    as_positions,
-    caption,
-    check_arguments,
-    dim,
-    draw_node_square,
-    draw_outline,
-    legend_below,
-    make_sheet,
-    show_image,
-    size_of,
-    width_on_paper,
-)
+from pyg_viglad.visualization import drawing
 
 __all__ = ["plot_neighbors"]
 
@@ -42,7 +25,7 @@ __all__ = ["plot_neighbors"]
 def plot_neighbors(
     image: ImageLike,
     graph: Data,
-    nodes: Tensor | Sequence[int] | Sequence[XY],
+    nodes: Tensor | Sequence[int] | Sequence[drawing.XY],
     *,
     num_neighbors: int | None = None,
     labels: Sequence[str] | None = None,
@@ -50,7 +33,7 @@ def plot_neighbors(
     mask: Any = None,
     dimming: float = 0.7,
     width: float = 3.5,
-    ax: AxesLike | None = None,
+    ax: drawing.AxesLike | None = None,
 ) -> Figure:
     r"""Plots the neighbours of several patches in one graph, a colour for each patch.
 
@@ -59,15 +42,14 @@ def plot_neighbors(
 
     Args:
         image: The image, ``[3, H, W]`` in [0, 1]; see :func:`~pyg_viglad.transforms.to_image`.
-        graph: Its graph, a ``Data`` with ``pos``, ``edge_index`` (row 0 neighbour, row 1 centre,
-            nearest first), ``grid_size`` and ``img_size``; of a batch, ``batch[i]``.
+        graph: Its graph, with the fields of :mod:`pyg_viglad.graphs.patches`; of a batch, ``batch[i]``.
         nodes: One to seven patches: numbers of nodes ``[n]``, or positions (x, y) in pixels of the
             image ``[n, 2]``.
-        num_neighbors: Draw only so many neighbours of each, the nearest; default all.
-        labels: What the legend calls the patches; default their numbers.
+        num_neighbors: Number of nearest neighbours to draw for each; default all.
+        labels: Names of the patches in the legend; default their numbers.
         title: Written above.
-        mask: True anomaly ``[h, w]``, outlined.
-        dimming: How far to dim the image, from 0 (not at all) to 1; default 0.7.
+        mask: Ground truth ``[h, w]``, outlined.
+        dimming: How far to fade the image, from 0 (not at all) to 1; default 0.7.
         width: Width of the figure in inches; default 3.5, one column of a journal.
         ax: Axes to draw into, in place of a new figure.
 
@@ -75,8 +57,8 @@ def plot_neighbors(
         The figure, with one panel.
 
     Raises:
-        ValueError: If a node does not exist or occurs twice, there are none or more than can be told
-            apart, or the graph lacks a field.
+        ValueError: If there are no nodes or more than seven, a node does not exist or occurs twice, or
+            the graph lacks a field.
 
     Example:
         >>> from pyg_viglad.transforms import ImageToGraph
@@ -85,25 +67,25 @@ def plot_neighbors(
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['node 3', 'node 17']
     """
-    picture = as_image(image)
-    size = size_of(picture)
+    picture = drawing.as_image(image)
+    size = drawing.size_of(picture)
     whole = graph_of_image(graph, size=size)
     count = len(nodes)
-    if not 1 <= count <= len(OKABE_ITO):
-        raise ValueError(f"Expected one to {len(OKABE_ITO)} nodes (got {count})")
-    places = as_positions(torch.as_tensor(nodes), [whole] * count)
+    if not 1 <= count <= len(drawing.OKABE_ITO):
+        raise ValueError(f"Expected one to {len(drawing.OKABE_ITO)} nodes (got {count})")
+    places = drawing.as_positions(torch.as_tensor(nodes), [whole] * count)
     chosen = [node_at(whole, place) for place in places]
     if len(set(chosen)) < count:
         raise ValueError(f"Expected nodes that differ (got {chosen})")
-    check_arguments(dimming, num_neighbors=num_neighbors)
+    drawing.check_arguments(dimming, num_neighbors=num_neighbors)
     if labels is not None and (isinstance(labels, str) or len(labels) != count):
         raise ValueError(f"Expected labels for {count} nodes (got {labels!r})")
     names = [f"node {n}" for n in chosen] if labels is None else [str(label) for label in labels]
-    truth = as_mask(mask)
+    truth = drawing.as_mask(mask)
     neighbors = [neighbors_of(whole, node).tolist()[:num_neighbors] for node in chosen]
 
     columns = min(count, max(1, int(width / (0.35 + 0.065 * max(len(n) for n in names)))))
-    sheet = make_sheet(
+    sheet = drawing.make_sheet(
         [size],
         1,
         column_titles=[title or ""],
@@ -114,21 +96,21 @@ def plot_neighbors(
         ax=ax,
     )
     panel = sheet.panels[0][0]
-    show_image(panel, dim(picture, dimming), size)
+    drawing.show_image(panel, drawing.dim(picture, dimming), size)
     if truth is not None:
-        draw_outline(panel, truth, size)
+        drawing.draw_outline(panel, truth, size)
     _draw_nodes(panel, whole, chosen, neighbors, size)
     most = max(len(found) for found in neighbors)
     if most:
-        more = "; shared neighbours divided" if width_on_paper(panel, size) > 200 else ""
-        caption(panel, f"larger is nearer, ranks 1 to {most}{more}", sheet.small)
+        more = "; shared neighbours divided" if drawing.width_on_paper(panel, size) > 200 else ""
+        drawing.caption(panel, f"larger is nearer, ranks 1 to {most}{more}", sheet.small)
     square: dict[str, Any] = {"linestyle": "none", "marker": "s", "markersize": 5.5}
     square |= {"markerfacecolor": "none", "markeredgewidth": 1.6}
     handles = [
         Line2D([], [], color=color, label=name, **square)
-        for color, name in zip(OKABE_ITO, names, strict=False)
+        for color, name in zip(drawing.OKABE_ITO, names, strict=False)
     ]
-    legend_below(panel, handles, sheet.small, columns)
+    drawing.legend_below(panel, handles, sheet.small, columns)
     return sheet.figure
 
 
@@ -144,7 +126,9 @@ def _draw_nodes(
     Discs are the smaller the farther the neighbour; one of several nodes is cut into a sector each.
     """
     pos, patch = graph.pos.numpy(), np.array(patch_size(graph))
-    point = picture_size[1] / width_on_paper(panel, picture_size)  # in pixels of the picture
+    point = picture_size[1] / drawing.width_on_paper(
+        panel, picture_size
+    )  # in pixels of the picture
     points = float(patch.min()) / point
     radius = float(np.clip(0.45 * points, 2.6, 9.0))  # of the nearest, in points
     small = points < 9
@@ -153,7 +137,7 @@ def _draw_nodes(
         for other in found:
             owners.setdefault(other, []).append(number)
     for number, (node, found) in enumerate(zip(nodes, neighbors, strict=True)):
-        color = OKABE_ITO[number]
+        color = drawing.OKABE_ITO[number]
         lines = [(pos[node], pos[other]) for other in found]
         width = 0.9 if small else 1.17
         style: dict[str, Any] = {"linewidths": 2 * width, "alpha": 0.7, "zorder": 2}
@@ -186,4 +170,4 @@ def _draw_nodes(
             panel.add_collection(collection, autolim=False)
         mark = np.maximum(patch, 4.5 * point)
         strokes = (1.5, 3.0) if small else (2.0, 3.6)
-        draw_node_square(panel, pos[node], mark, color, *strokes, f"node-{number}")
+        drawing.draw_node_square(panel, pos[node], mark, color, *strokes, f"node-{number}")

@@ -9,32 +9,27 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyg_viglad.visualization.drawing import (
-    OKABE_ITO,
-    SMALL,
-    Array,
-    AxesLike,
-    Numbers,
-    as_numbers,
-    kind_colors,
-    kind_order,
-    make_chart,
-)
+from pyg_viglad.visualization import drawing
 
 __all__ = ["plot_roc"]
 
 STYLES = ("-", "--", "-.", ":")
-DOT: dict[str, Any] = {"marker": "o", "markersize": 5, "markeredgecolor": "black", "linestyle": ""}
+DOT: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 5,
+    "markeredgecolor": "black",
+    "linestyle": "none",
+}
 
 
 def plot_roc(
-    scores: Numbers | Mapping[str, Numbers],
+    scores: drawing.Numbers | Mapping[str, drawing.Numbers],
     kinds: Sequence[str],
     threshold: float | Mapping[str, float] | None = None,
     *,
     curves: Sequence[str] | None = None,
     width: float | None = None,
-    ax: AxesLike | None = None,
+    ax: drawing.AxesLike | None = None,
 ) -> Figure:
     r"""Plots the ROC curves of good images against each kind of anomalous ones, and against all.
 
@@ -47,13 +42,13 @@ def plot_roc(
         scores: Anomaly scores ``[B]``, higher for more anomalous; or several by name.
         kinds: The kind of each image: ``"good"``, and others such as ``"logical"`` and
             ``"structural"``.
-        threshold: The score above which an image counts as anomalous, or one by the name of each
-            score: its point on the curves is marked. With several scores, by name.
+        threshold: The score above which an image counts as anomalous, marked on the curves; of several
+            scores, a threshold by name.
         curves: Kinds to draw, ``"pooled"`` for all anomalous images; default every kind in ``kinds``,
             and pooled where there are several.
         width: Width of the figure in inches. Default: 3.5, one column of a journal, or for several
             panels as much as needed, at most 7.2, two columns.
-        ax: Axes to draw into, in place of a new figure: one, or for several scores as many as curves.
+        ax: Axes to draw into, in place of a new figure: one, or for several scores one per curve.
 
     Returns:
         The figure; the panels are its first axes.
@@ -74,10 +69,10 @@ def plot_roc(
     good = labels == "good"
     if isinstance(kinds, str) or not named or not good.any():
         raise ValueError(f"Expected scores, and kinds with at least one 'good' (got {kinds!r})")
-    values = {
-        name: np.array(as_numbers(s, f"scores[{name!r}]" if several else "scores", len(labels)))
-        for name, s in named.items()
-    }
+    values = {}
+    for name, numbers in named.items():
+        title = f"scores[{name!r}]" if several else "scores"
+        values[name] = np.array(drawing.as_numbers(numbers, title, len(labels)))
     wanted = _curves(labels, curves)
     points = _points(threshold, list(values), several)
 
@@ -88,42 +83,36 @@ def plot_roc(
     columns = max(1, min(count, int(width / 2.2)))  # narrower panels have no room for a legend
     side = min(width / columns, 3.5 if count == 1 else 2.6)
     height = side * -(-count // columns)
-    figure, panels = make_chart(ax, count, width, height, columns, sharey=columns > 1)
-    of_kind = kind_colors(wanted)
+    figure, panels = drawing.make_chart(ax, count, width, height, columns, sharey=columns > 1)
+    colors = list(drawing.kind_colors(wanted).values())
+    if several:
+        colors = [drawing.OKABE_ITO[n % len(drawing.OKABE_ITO)] for n in range(len(values))]
     for number, kind in enumerate(wanted):
         axes = panels[number if several else 0]
         own = ~good if kind == "pooled" else labels == kind
+        used = own | good
         for place, (name, numbers) in enumerate(values.items()):
-            color = OKABE_ITO[place % len(OKABE_ITO)] if several else of_kind[kind]
-            false, true, _ = roc_curve(
-                own[own | good], numbers[own | good], drop_intermediate=False
-            )
+            look = place if several else number
+            style: dict[str, Any] = {"color": colors[look]}
+            style |= {"clip_on": False, "zorder": 3}
+            false, true, _ = roc_curve(own[used], numbers[used], drop_intermediate=False)
             axes.plot(
                 false,
                 true,
-                color=color,
-                linestyle=STYLES[(place if several else number) % len(STYLES)],
+                **style,
+                linestyle=STYLES[look % len(STYLES)],
                 linewidth=1.4,
                 label=f"{name if several else kind}: {100 * auc(false, true):.1f}",
-                zorder=3,
-                clip_on=False,
                 gid=f"{name}-{kind}" if several else kind,
             )
             limit = points[name]
             if limit is not None:
-                axes.plot(
-                    [float((numbers[good] > limit).mean())],
-                    [float((numbers[own] > limit).mean())],
-                    **DOT,
-                    color=color,
-                    markeredgewidth=0.8,
-                    zorder=4,
-                    clip_on=False,
-                    gid=f"threshold-{name}-{kind}" if several else f"threshold-{kind}",
-                )
+                false, true = (numbers[good] > limit).mean(), (numbers[own] > limit).mean()
+                gid = f"threshold-{name}-{kind}" if several else f"threshold-{kind}"
+                axes.plot([false], [true], **DOT, **style | {"zorder": 4}, gid=gid)
         if several:
             words = "all anomalous" if kind == "pooled" else kind
-            axes.set_title(f"good against {words}", fontsize=SMALL + 0.5, pad=4)
+            axes.set_title(f"good against {words}", fontsize=drawing.SMALL + 0.5, pad=4)
     for number, axes in enumerate(panels):
         if any(limit is not None for limit in points.values()):
             label = "at the threshold"
@@ -135,9 +124,9 @@ def plot_roc(
     return figure
 
 
-def _curves(labels: Array, curves: Sequence[str] | None) -> list[str]:
+def _curves(labels: drawing.Array, curves: Sequence[str] | None) -> list[str]:
     """The kinds to draw, checked."""
-    there = [kind for kind in kind_order(set(labels.tolist())) if kind != "good"]
+    there = [kind for kind in drawing.kind_order(set(labels.tolist())) if kind != "good"]
     if not there:
         raise ValueError("Expected kinds with at least one anomalous image (got only 'good')")
     if curves is None:
@@ -165,20 +154,20 @@ def _points(
 def _finish(axes: Axes, *, first: bool) -> None:
     axes.plot([0, 1], [0, 1], color="#9aa0aa", linewidth=0.8, zorder=1, gid="chance")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.set_xlabel("share of good images flagged", fontsize=SMALL)
+    axes.set_xlabel("share of good images flagged", fontsize=drawing.SMALL)
     if first:
-        axes.set_ylabel("share of anomalous images flagged", fontsize=SMALL)
+        axes.set_ylabel("share of anomalous images flagged", fontsize=drawing.SMALL)
     ticks = [0, 0.25, 0.5, 0.75, 1]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.tick_params(labelsize=SMALL, length=2.5)
+    axes.tick_params(labelsize=drawing.SMALL, length=2.5)
     axes.grid(color="#e3e5e9", linewidth=0.5, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
     legend = axes.legend(
         loc="lower right",
         title="AUROC (%)",
-        title_fontsize=SMALL,
-        fontsize=SMALL,
+        title_fontsize=drawing.SMALL,
+        fontsize=drawing.SMALL,
         framealpha=0.9,
         edgecolor="none",
         borderpad=0.2,

@@ -8,29 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from pyg_viglad.visualization.drawing import (
-    FONT,
-    SMALL,
-    AxesLike,
-    Numbers,
-    as_numbers,
-    format_number,
-    kind_colors,
-    kind_order,
-    make_chart,
-)
+from pyg_viglad.visualization import drawing
 
 __all__ = ["plot_score_histogram"]
 
 
 def plot_score_histogram(
-    scores: Numbers,
+    scores: drawing.Numbers,
     kinds: Sequence[str],
     threshold: float | None = None,
     *,
     bins: int = 40,
     width: float = 6.4,
-    ax: AxesLike | None = None,
+    ax: drawing.AxesLike | None = None,
 ) -> Figure:
     r"""Plots the distribution of the scores of each kind of image, above one another.
 
@@ -41,7 +31,7 @@ def plot_score_histogram(
         scores: Anomaly scores ``[B]``.
         kinds: The kind of each image, such as ``"good"``, ``"logical"`` or ``"structural"``.
         threshold: The score above which an image counts as anomalous, drawn as a line.
-        bins: Number of bins, the same ones for all kinds; default 40.
+        bins: Number of bins, the same for all kinds; default 40.
         width: Width of the figure in inches; default 6.4. One column of a journal has 3.5.
         ax: Axes to draw into, in place of a new figure.
 
@@ -58,15 +48,15 @@ def plot_score_histogram(
     """
     if len(kinds) == 0 or isinstance(kinds, str):
         raise ValueError(f"Expected kinds to name the kind of each image (got {kinds!r})")
-    values = np.array(as_numbers(scores, "scores", len(kinds)))
+    values = np.array(drawing.as_numbers(scores, "scores", len(kinds)))
     if bins < 1:
         raise ValueError(f"Expected bins of at least 1 (got {bins})")
     counts = Counter(str(kind) for kind in kinds)
-    order = kind_order(counts)
+    order = drawing.kind_order(counts)
     edges = np.histogram_bin_edges(values, bins)
 
-    figure, (axes,) = make_chart(ax, 1, width, 0.9 + 0.75 * len(order))
-    for row, (kind, color) in enumerate(kind_colors(order).items()):
+    figure, (axes,) = drawing.make_chart(ax, 1, width, 0.9 + 0.75 * len(order))
+    for row, (kind, color) in enumerate(drawing.kind_colors(order).items()):
         own = values[np.array([str(k) == kind for k in kinds])]
         heights = np.histogram(own, edges)[0]
         base = float(len(order) - 1 - row)
@@ -82,31 +72,25 @@ def plot_score_histogram(
         )
         axes.vlines(own, base - 0.16, base - 0.04, colors=color, linewidth=0.8, alpha=0.6)
         if threshold is not None:
-            axes.annotate(
+            drawing.write(
+                axes,
                 f"{(own > threshold).mean():.0%} above",
-                xy=(1, base + 0.2),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 0),
-                textcoords="offset points",
+                (1, base + 0.2),
+                (4, 0),
+                units=("axes fraction", "data"),
                 va="center",
-                fontsize=SMALL,
+                fontsize=drawing.SMALL,
                 color=color,
-                annotation_clip=False,
             )
     if threshold is not None:
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1.2, gid="threshold")
-        axes.annotate(
-            f"threshold {format_number(threshold, 2)}",
-            xy=(threshold, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=FONT,
+        text = f"threshold {drawing.format_number(threshold, 2)}"
+        units, style = ("data", "axes fraction"), {"ha": "center", "va": "bottom"}
+        drawing.write(
+            axes, text, (threshold, 1), (0, 2), units=units, fontsize=drawing.FONT, **style
         )
     middles = [row + 0.2 for row in range(len(order))]
-    font = FONT if width > 5 else SMALL
+    font = drawing.FONT if width > 5 else drawing.SMALL
     labels = [f"{k}\n({counts[k]})" for k in reversed(order)]
     axes.set_yticks(middles, labels, fontsize=font)
     axes.tick_params(axis="x", labelsize=font)
