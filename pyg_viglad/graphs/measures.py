@@ -362,7 +362,7 @@ def neighbor_ranks(edge_index: Tensor) -> Tensor:
 def _mean_over_edges(values: Tensor, edges: Tensor, graph: Data, per_graph: bool) -> Tensor:
     """Mean over the edges of each node, or of each image; 0 without edges."""
     (_, centers), values = remove_self_loops(edges, values)
-    index, size = (centers, int(graph.num_nodes))
+    index, size = centers, int(graph.num_nodes)
     if per_graph:
         batch, size = image_of_node(graph)
         index = batch[centers]
@@ -395,10 +395,10 @@ def _keys(edge_index: Tensor, nodes: int) -> Tensor:
     """Each edge once, as one number (centre * nodes + neighbour), by centre and then by rank."""
     (neighbors, centers), _ = remove_self_loops(edge_index)
     keys = (centers * nodes + neighbors)[centers.argsort(stable=True)]
-    unique, inverse = keys.unique(return_inverse=True)
-    place = torch.arange(len(keys), device=keys.device)
-    first = scatter(place, inverse, dim_size=len(unique), reduce="min")
-    distinct: Tensor = keys[first.sort().values]
+    values, order = keys.sort(stable=True)
+    first = torch.ones_like(keys, dtype=torch.bool)
+    first[order[1:]] = values[1:] != values[:-1]
+    distinct: Tensor = keys[first]
     return distinct
 
 

@@ -206,6 +206,9 @@ def neighbors_of(graph: Data, node: int) -> Tensor:
 def patch_size(graph: Data) -> tuple[float, float]:
     """Returns width and height of a patch of one image's graph, in the unit of ``pos``.
 
+    Raises:
+        ValueError: If a field is missing or the graph is of several images.
+
     Example:
         >>> from pyg_viglad.transforms import ImageToGraph
         >>> patch_size(ImageToGraph(patch_size=8, k=3)(torch.rand(3, 16, 24)))
@@ -222,8 +225,10 @@ def patch_size(graph: Data) -> tuple[float, float]:
 def most_anomalous_node(graph: Data) -> int | None:
     """Returns the node of one image's graph with the largest recorded anomaly score.
 
-    The score is ``node_score``, else ``combined_score``. Of equal scores the one nearest to the middle of
-    the image counts.
+    Of equal scores the one nearest to the middle of the image counts.
+
+    Args:
+        graph: The patch graph of one image, with ``node_score`` ``[N]`` or else ``combined_score``.
 
     Returns:
         The node's number; None without finite scores.
