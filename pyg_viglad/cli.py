@@ -1,39 +1,145 @@
-"""The command line ``pyg-viglad``."""
+"""The command line ``pyg-viglad``: commands from functions, options from signatures."""
 
+import inspect
+import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
-__all__ = ["main"]
+import docstring_parser
+from jsonargparse import ArgumentParser
+
+from pyg_viglad.commands import check, demo, distill, graph, predict, test, train
+from pyg_viglad.commands.run import OptionsOf
+
+__all__ = ["CommandParser", "main"]
+
+_COMMANDS: dict[str, Any] = {
+    "demo": demo,
+    "train": train,
+    "test": test,
+    "predict": predict,
+    "distill": distill,
+    "graph": graph,
+    "data": {"check": check},
+}
+_POSITIONAL = {"graph": ("image",), "check": ("name", "root")}
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run ``pyg-viglad``; mistakes of the user end in one line on standard error and exit code 1."""
-    from jsonargparse import auto_cli
+    """Runs ``pyg-viglad``; a mistake of the user ends in one line on standard error.
 
-    from pyg_viglad.commands import check, demo, distill, graph, predict, test, train
-    from pyg_viglad.commands._parser import CommandParser
+    Args:
+        args: The arguments; by default those of the process.
 
-    commands: Any = {
-        "demo": demo,
-        "train": train,
-        "test": test,
-        "predict": predict,
-        "distill": distill,
-        "graph": graph,
-        "data": {"_help": "Look at the data sets on disk.", "check": check},
-    }
+    Raises:
+        SystemExit: With code 1 where a command failed, 2 where the options do not fit, 130 on Ctrl-C.
+    """
+    parser = CommandParser(prog="pyg-viglad", description="Detects logical anomalies in images.")
+    parser.add_commands(_COMMANDS)
+    command: Any = _COMMANDS
+    options = parser.parse_args(args).as_dict()
+    while isinstance(command, dict):
+        name = options["subcommand"]
+        command, options = command[name], options[name]
+    options.pop("config")
     try:
-        auto_cli(
-            commands,
-            as_positional=False,
-            args=None if args is None else list(args),
-            prog="pyg-viglad",
-            parser_class=CommandParser,
-        )
+        command(**options)
     except (ValueError, FileNotFoundError, ImportError) as error:
-        print(f"pyg-viglad: error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("pyg-viglad: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        _fail(str(error), 1)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if KeyboardInterrupt in (type(stop), type(stop.__context__)):  # of Lightning: SystemExit
+            print("pyg-viglad: interrupted", file=sys.stderr)
+            raise SystemExit(130) from None
+        raise
+
+
+class CommandParser(ArgumentParser):
+    """Reads the options of commands from the command line and from YAML files."""
+
+    def add_commands(self, commands: dict[str, Any]) -> None:
+        """Adds commands: functions, or dictionaries of further commands, by name."""
+        subcommands = self.add_subcommands()
+        for name, command in commands.items():
+            group = isinstance(command, dict)
+            text = (
+                f"Further commands: {', '.join(command)}."
+                if group
+                else inspect.cleandoc(command.__doc__)
+            )
+            parser = CommandParser(description=text.partition("\n\nArgs:")[0])
+            subcommands.add_subcommand(name, parser, help=text.splitlines()[0])
+            if group:
+                parser.add_commands(command)
+            else:
+                parser.add_argument("--config", action="config", help="A YAML file of options.")
+                parser.add_options(command, positional=_POSITIONAL.get(name, ()))
+
+    def add_options(
+        self,
+        component: Callable[..., Any],
+        prefix: str = "",
+        skip: Collection[str] = (),
+        positional: Collection[str] = (),
+    ) -> None:
+        """Adds the parameters of a function or class as options, their help from its docstring.
+
+        A parameter marked by :class:`OptionsOf` becomes a group of options. What is true or false is also
+        true when named alone (``--html`` for ``--html true``), and of what takes several names, they
+        follow one another (``--images a.png b.png``).
+
+        Args:
+            component: The function or class.
+            prefix: Put before the names, such as ``model.``.
+            skip: Parameters that are no options.
+            positional: Parameters that are given without their name.
+        """
+        docs = docstring_parser.parse(component.__doc__ or "").params
+        help_of = {doc.arg_name: _plain_text(doc.description or "") for doc in docs}
+        title = f"{prefix}*, arguments of {component.__name__}" if prefix else "arguments"
+        group: Any = self.add_argument_group(title)
+        for name, parameter in inspect.signature(component).parameters.items():
+            hint, required = parameter.annotation, parameter.default is parameter.empty
+            if name in skip or (prefix and required):
+                continue
+            if isinstance(hint, str):
+                hint = eval(hint, vars(sys.modules[component.__module__]))
+            part = next((mark for mark in get_args(hint) if isinstance(mark, OptionsOf)), None)
+            if part is not None:
+                self.add_options(part.component, f"{name}.", part.skip)
+                self.set_defaults({f"{name}.{key}": value for key, value in part.defaults.items()})
+                continue
+            kind = _writable_type(hint)
+            options: dict[str, Any] = {"type": kind, "help": help_of.get(name, "")}
+            if not required:
+                options["default"] = parameter.default
+            elif name not in positional:
+                options["required"] = True
+            if bool in (kind, *get_args(kind)):
+                options |= {"nargs": "?", "const": True}
+            elif kind == list[str]:
+                options |= {"nargs": "+", "type": str}
+            group.add_argument(name if name in positional else f"--{prefix}{name}", **options)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Ends in one line on standard error."""
+        _fail(message, 2)
+
+
+def _plain_text(text: str) -> str:
+    """Removes the marks of reStructuredText."""
+    return re.sub(r":\w+:`~?([^`]*)`|``", r"\1", text)
+
+
+def _writable_type(hint: Any) -> Any:
+    """Returns a type without the alternatives that cannot be written, such as a module beside its name."""
+    if get_origin(hint) not in (Union, UnionType):
+        return hint
+    plain = (str, int, float, bool, NoneType, Literal, tuple, list, dict)
+    return Union[tuple(kind for kind in get_args(hint) if (get_origin(kind) or kind) in plain)]  # noqa: UP007
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"pyg-viglad: error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(code)

@@ -12,7 +12,7 @@ from benchmarks.grid.detector import make_detector
 from benchmarks.grid.measure import METRICS
 from benchmarks.grid.published import PUBLISHED
 from pyg_viglad import datasets
-from pyg_viglad.commands._data import DatasetName
+from pyg_viglad.commands.data import DatasetName
 
 __all__ = ["Column", "DataEntry", "Grid", "TableEntry", "read_grid"]
 

@@ -18,7 +18,7 @@ from benchmarks.grid.detector import Detector, Scores, make_detector
 from benchmarks.grid.examples import write_examples
 from benchmarks.grid.measure import measure
 from pyg_viglad import __version__
-from pyg_viglad.commands._data import Splits, open_data
+from pyg_viglad.commands.data import Splits, open_data
 from pyg_viglad.files import write_json, write_text
 
 __all__ = ["ERROR", "RESULT", "Job", "Outcome", "run_cells", "write_error"]

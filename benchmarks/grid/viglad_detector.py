@@ -150,7 +150,7 @@ class ViGLADDetector:
 
     def predict(self, dataset: Any) -> Scores:
         """Scores every image by every score; the maps are the combined ones."""
-        from pyg_viglad.commands._report import predict_all
+        from pyg_viglad.commands.report import predict_all
 
         if self.model is None:
             raise ValueError("Expected fit() before predict() (got a detector without it)")

@@ -1,4 +1,4 @@
-"""The commands of ``pyg-viglad``, one a file."""
+"""The commands of ``pyg-viglad``, one per file."""
 
 from pyg_viglad.commands.data import check
 from pyg_viglad.commands.demo import demo

@@ -1,10 +1,73 @@
-"""``pyg-viglad data``: the data sets on disk."""
+"""``--data``: a labelled data set by name or path; ``pyg-viglad data check``: is it the published one?"""
 
-from typing import Literal
+import os
+from typing import Any, Literal, NamedTuple
 
 from pyg_viglad.datasets import CheckRow, check_data
 
-__all__ = ["check"]
+__all__ = ["DatasetName", "Splits", "check", "open_data"]
+
+DatasetName = Literal[
+    "auto", "digit_anatomy", "image_folder", "mvtec_loco", "mvtec_ad", "visa", "cad_sd"
+]
+
+
+class Splits(NamedTuple):
+    """The splits of one data set."""
+
+    train: Any
+    validation: Any
+    test: Any
+
+
+def open_data(
+    data: str | os.PathLike[str],
+    image_size: tuple[int, int],
+    options: dict[str, Any] | None = None,
+    dataset: DatasetName = "auto",
+) -> Splits:
+    """Opens a data set by name or by path.
+
+    Args:
+        data: ``digits`` (scikit-learn's), ``mnist`` (below the option ``root``), an ``.npz`` file or a
+            folder of MNIST, or a folder of images.
+        image_size: Height and width of the images in pixels.
+        options: Further arguments of the data set, such as ``{"num_wrong_cells": 3}``.
+        dataset: What ``data`` holds; ``auto`` is ``image_folder`` for a folder, else ``digit_anatomy``.
+
+    Raises:
+        FileNotFoundError: If ``data`` is neither a name nor a path.
+        ValueError: If the options do not fit the data set.
+
+    Example:
+        >>> [len(split) for split in open_data("digits", (96, 96), {"num_train": 8})]
+        [8, 60, 230]
+    """
+    from pyg_viglad.datasets import CADSD, DigitAnatomy, ImageFolder, MVTecAD, MVTecLOCO, VisA
+
+    name = str(data)
+    if dataset == "auto":
+        digits = name in ("digits", "mnist") or name.endswith(".npz")
+        dataset = "digit_anatomy" if digits else "image_folder"
+    kinds: dict[str, Any] = {
+        "digit_anatomy": DigitAnatomy,
+        "image_folder": ImageFolder,
+        "mvtec_loco": MVTecLOCO,
+        "mvtec_ad": MVTecAD,
+        "visa": VisA,
+        "cad_sd": CADSD,
+    }
+    arguments: dict[str, Any] = {"image_size": image_size, **(options or {})}
+    if dataset == "digit_anatomy":
+        if image_size[0] != image_size[1]:
+            raise ValueError(f"Expected square images of digits (got {image_size})")
+        arguments = {**arguments, "image_size": image_size[0], "source": name}
+    else:
+        arguments["root"] = name
+    try:
+        return Splits(*(kinds[dataset](split=s, **arguments) for s in ("train", "val", "test")))
+    except TypeError as error:
+        raise ValueError(f"Expected 'data_options' that fit the data set ({error})") from error
 
 
 def check(
@@ -14,18 +77,18 @@ def check(
 
     Args:
         name: The data set.
-        root: Its folder, that of all categories.
+        root: Its folder, with one folder per category.
         read: Also read every image and mask (minutes).
 
     Returns:
-        One row a category.
+        One row per category.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If something is missing or differs.
     """
     rows = check_data(name, root, read)
-    print(format_rows(rows))
+    print(_format_rows(rows))
     wrong = [row.category for row in rows if row.problems]
     if wrong:
         raise ValueError(
@@ -35,8 +98,8 @@ def check(
     return rows
 
 
-def format_rows(rows: list[CheckRow]) -> str:
-    """Show numbers of images, one row a category, with what is wrong or known below."""
+def _format_rows(rows: list[CheckRow]) -> str:
+    """Formats numbers of images, one row per category, with what is wrong or known below."""
     fields = rows[0].expected._fields
     lines = [f"{'images':22}" + "".join(f"{field:>12}" for field in fields)]
     for row in rows:

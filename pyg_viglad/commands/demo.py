@@ -1,18 +1,18 @@
-"""``pyg-viglad demo``: real digits, a trained detector and its pictures in minutes."""
+"""``pyg-viglad demo``: a detector trained on real digits, with its pictures, in minutes."""
 
 import csv
 import json
 from pathlib import Path
 from typing import Any
 
-from pyg_viglad.commands._data import open_data
-from pyg_viglad.commands._report import format_table
+from pyg_viglad.commands.data import open_data
+from pyg_viglad.commands.report import format_table, median_images
 from pyg_viglad.commands.train import train
 from pyg_viglad.files import write_json
 
 __all__ = ["demo"]
 
-IMAGE_SIZE = 128
+_IMAGE_SIZE = 128
 
 
 def demo(
@@ -20,7 +20,7 @@ def demo(
     minutes: float = 4.5,
     iterations: int = 400,
     seed: int = 0,
-    altered: int = 1,
+    num_wrong_cells: int = 1,
 ) -> dict[str, Any]:
     """Train ViGLAD on handwritten digits in at most five minutes and show what it finds.
 
@@ -32,46 +32,49 @@ def demo(
         minutes: Stop training after so many minutes at the latest.
         iterations: Optimiser steps at most.
         seed: Seed of the images and of the training.
-        altered: Number of wrong cells in each anomalous image, 1 to 9.
+        num_wrong_cells: Number of wrong cells in each anomalous image, 1 to 9.
 
     Returns:
         The metrics that metrics.json holds.
     """
-    options = {"seed": seed, "num_wrong_cells": altered}
-    baseline = pixel_baseline(options)
+    options = {"seed": seed, "num_wrong_cells": num_wrong_cells}
+    baseline = _pixel_baseline(options)
     metrics = train(
         data="digits",
         output=output,
         data_options=options,
-        size="small",
-        image_size=IMAGE_SIZE,
-        losses="paper",
-        node_scorer="neighbors",
-        iterations=iterations,
-        max_minutes=minutes,
-        batch_size=2,
-        lr=1e-3,
+        model={
+            "size": "small",
+            "image_size": _IMAGE_SIZE,
+            "node_scorer": "neighbors",
+            "quantiles": (0.9, 0.999),  # the paper's for Digit Anatomy
+        },
+        fit={"batch_size": 2, "lr": 1e-3},
+        trainer={
+            "max_steps": iterations,
+            "max_minutes": minutes,
+            "precision": "bf16-mixed" if _has_fast_bfloat16() else "32-true",
+            "accelerator": "cpu",
+            "devices": "1",
+        },
         seed=seed,
-        precision="bf16-mixed" if _has_fast_bfloat16() else "32-true",
-        accelerator="cpu",
-        devices="1",
     )
     name = "mean image, pixel distance"
     print(format_table({name: baseline}, header=False))
     folder = Path(output)
     written = json.loads((folder / "metrics.json").read_text())
-    written["image_auroc"][name] = baseline
+    for values in (written, metrics):
+        values["image_auroc"][name] = baseline
     write_json(folder / "metrics.json", written)
     for picture in ("node_graphs.png", "anomaly_maps.png", "scores.png", "roc.png"):
         print(f"Picture: {folder / picture}")
-    examples = write_examples(folder, options)
+    examples = _write_examples(folder, options)
     print(f"Go on with: pyg-viglad graph {examples[1]} --model {folder} --html --graphml")
-    metrics["image_auroc"][name] = baseline
     return metrics
 
 
-def pixel_baseline(options: dict[str, Any]) -> dict[str, float]:
-    """Image AUROCs of the plainest detector: the distance to the mean training image."""
+def _pixel_baseline(options: dict[str, Any]) -> dict[str, float]:
+    """Computes the image AUROCs of the distance to the mean training image, the simplest detector."""
     from pyg_viglad.metrics import image_auroc
 
     splits = open_data("digits", (96, 96), options)
@@ -79,21 +82,19 @@ def pixel_baseline(options: dict[str, Any]) -> dict[str, float]:
     return image_auroc(difference.square().flatten(1).sum(1).sqrt(), splits.test.kinds)
 
 
-def write_examples(folder: Path, options: dict[str, Any]) -> list[Path]:
-    """Write the test images that the pictures show as files, to try the other commands on."""
+def _write_examples(folder: Path, options: dict[str, Any]) -> list[Path]:
+    """Writes the test images that the pictures show as files, to try the other commands on."""
     import torch
     from PIL import Image
 
-    test = open_data("digits", (IMAGE_SIZE, IMAGE_SIZE), options).test
+    test = open_data("digits", (_IMAGE_SIZE, _IMAGE_SIZE), options).test
     with (folder / "scores.csv").open(encoding="utf-8") as lines:
         scores = [float(row["score"]) for row in csv.DictReader(lines)]
     (folder / "images").mkdir(parents=True, exist_ok=True)
     files = []
-    for defect in dict.fromkeys(test.defects):
-        places = [place for place, name in enumerate(test.defects) if name == defect]
-        median = sorted(places, key=lambda place: scores[place])[len(places) // 2]
-        pixels = (255 * test[median].img[0]).round().to(torch.uint8)
-        files.append(folder / "images" / f"{defect or 'good'}.png")
+    for number in median_images(test.defects, scores):
+        pixels = (255 * test[number].img[0]).round().to(torch.uint8)
+        files.append(folder / "images" / f"{test.defects[number] or 'good'}.png")
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(files[-1])
     return files
 

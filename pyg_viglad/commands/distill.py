@@ -3,11 +3,14 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pyg_viglad.commands._run import find_checkpoint, open_run
+from pyg_viglad.commands.run import OptionsOf, find_checkpoint, open_run
+from pyg_viglad.training import PenaltyImages, make_trainer
 
 __all__ = ["distill"]
+
+_STEPS = {"max_steps": 60_000}
 
 
 def distill(
@@ -20,26 +23,22 @@ def distill(
     network: Literal["pdn", "gpdn"] = "pdn",
     image_size: int = 256,
     batch_size: int = 16,
-    steps: int = 60_000,
     lr: float = 1e-4,
     weight_decay: float = 1e-5,
     decay: float = 0.0,
     min_scale: float = 1.0,
     grayscale: float = 0.1,
     statistics_images: int = 10_000,
-    seed: int = 0,
     num_workers: int = 0,
-    precision: str = "32-true",
-    accelerator: str = "auto",
-    devices: str = "auto",
-    checkpoint_every: int = 500,
+    trainer: Annotated[dict[str, Any] | None, OptionsOf(make_trainer, **_STEPS)] = None,
+    seed: int = 0,
     resume: bool = False,
     licence: str = "",
 ) -> None:
     """Distil a teacher from any timm backbone and any folder of images (EfficientAD's procedure).
 
     Args:
-        images: Folder of natural photographs, searched with all folders below it.
+        images: Folder of natural images, searched with all folders below it.
         output: Folder for the teacher (teacher.safetensors, teacher.json), checkpoints and logs.
         backbone: A timm model with feature maps at strides 8 and 16.
         backbone_weights: Its weights as a .safetensors or .pth file; without one, fetched by name.
@@ -47,33 +46,30 @@ def distill(
         size: Layers of the teacher.
         network: The paper's PDN, or GPDN, with a vision graph block (Figure 4).
         image_size: Side of the teacher's images in pixels; the backbone sees twice as many.
-        batch_size: Images a step.
-        steps: Number of optimiser steps.
+        batch_size: Images per step.
         lr: Learning rate of Adam.
         weight_decay: Weight decay of Adam.
         decay: Share of the steps, at the end, over which the learning rate falls to 0.
-        min_scale: Least share of a photograph's area that a training square takes; below 1, squares
-            are random and mirrored.
+        min_scale: Smallest share of an image's area that a training crop covers; below 1, crops are
+            random and mirrored.
         grayscale: Probability that an image loses its colours.
-        statistics_images: Number of images behind the target's mean and standard deviation.
-        seed: Seed of weights and images.
+        statistics_images: Number of images for the mean and standard deviation of the target.
         num_workers: Processes that load images.
-        precision: Lightning's precision, such as 32-true, bf16-mixed.
-        accelerator: Lightning's accelerator, such as cpu, gpu.
-        devices: Lightning's devices: a number or auto.
-        checkpoint_every: Steps between checkpoints.
+        trainer: Arguments of make_trainer; 60,000 steps by default, as EfficientAD takes.
+        seed: Seed of weights and images.
         resume: Go on from the last checkpoint in the output folder.
-        licence: A sentence on the licence of backbone and images, kept in the card.
+        licence: A sentence on the licence of backbone and images, kept in teacher.json.
     """
     config = dict(locals())
     import torch
     from lightning import seed_everything
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, Subset
+    from tqdm import tqdm
 
     from pyg_viglad.models._network import make_network
     from pyg_viglad.models.teacher import save_teacher
     from pyg_viglad.scoring import ChannelNormalization
-    from pyg_viglad.training import DistillationModule, PenaltyImages, make_trainer
+    from pyg_viglad.training import DistillationModule
     from pyg_viglad.training.backbone_features import BackboneFeatures
     from pyg_viglad.training.data import StepSampler
 
@@ -81,6 +77,7 @@ def distill(
         raise ValueError(
             f"Expected 'image_size' to be at least 64 and divisible by 4 (got {image_size})"
         )
+    loop = make_trainer(output, **{**_STEPS, **(trainer or {})})
     seed_everything(seed, verbose=False)
     features = BackboneFeatures(backbone, backbone_weights, **(backbone_options or {}))
     plain = PenaltyImages(images, 2 * image_size, augment=False, grayscale=0.0, seed=None)
@@ -88,46 +85,30 @@ def distill(
     teacher = make_network(network, size, 384, padding=True)
     checkpoint = find_checkpoint(folder, "teacher", teacher) if resume else None
     normalization = ChannelNormalization(384)
-    statistics_file = folder / "target_statistics.pt"
-    if resume and statistics_file.is_file():
-        normalization.load_state_dict(torch.load(statistics_file, weights_only=True))
+    statistics = folder / "target_statistics.pt"
+    if resume and statistics.is_file():
+        normalization.load_state_dict(torch.load(statistics, weights_only=True))
     else:
-        from tqdm import tqdm
-
-        number = min(statistics_images, len(plain))
-        subset = torch.utils.data.Subset(plain, range(number))
+        subset = Subset(plain, range(min(statistics_images, len(plain))))
         loader = DataLoader(subset, batch_size, num_workers=num_workers)
         with tqdm(loader, desc="Target statistics") as bar:
             normalization.fit(features(batch) for batch in bar)
-        torch.save(normalization.state_dict(), statistics_file)
-    photographs = PenaltyImages(
+        torch.save(normalization.state_dict(), statistics)
+    crops = PenaltyImages(
         images,
         2 * image_size,
         augment=min_scale < 1,
         min_scale=min_scale,
         grayscale=grayscale,
-        length=steps * batch_size,
+        length=loop.max_steps * batch_size,
         seed=seed,
     )
+    sampler = StepSampler(
+        len(crops), batch_size, loop.max_steps, seed, lambda: loop.global_step, shuffle=False
+    )
+    loader = DataLoader(crops, batch_size, sampler=sampler, num_workers=num_workers)
     module = DistillationModule(teacher, features, normalization, lr, weight_decay, decay)
-    trainer = make_trainer(
-        folder,
-        max_steps=steps,
-        precision=precision,
-        accelerator=accelerator,
-        devices=devices,
-        checkpoint_every=checkpoint_every,
-    )
-    loader = DataLoader(
-        photographs,
-        batch_size,
-        sampler=StepSampler(
-            len(photographs), batch_size, steps, seed, lambda: trainer.global_step, shuffle=False
-        ),
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-    )
-    trainer.fit(module, loader, ckpt_path=checkpoint)
+    loop.fit(module, loader, ckpt_path=checkpoint)
     card = {
         "architecture": f"{network.upper()} {size}, 384 channels",
         "backbone": backbone,
@@ -135,7 +116,7 @@ def distill(
         "images": f"{len(plain)} photographs",
         "command": "pyg-viglad " + " ".join(_shown(argument) for argument in sys.argv[1:]),
         "seed": seed,
-        "steps": trainer.global_step,
+        "steps": loop.global_step,
         "final_loss": round(module.smooth_loss or float("nan"), 4),
         "loss": "mean squared error to channel-normalised features, smoothed over about 100 steps",
         "licence": licence,
@@ -145,7 +126,7 @@ def distill(
 
 
 def _shown(argument: str) -> str:
-    """An argument as the card shows it: paths lose the folders of the machine they were on."""
+    """Formats an argument for teacher.json: of a path, the name alone."""
     path = Path(argument)
     if path.is_absolute() or argument.startswith(".."):
         return path.name

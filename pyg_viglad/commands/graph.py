@@ -1,15 +1,13 @@
-"""``pyg-viglad graph``: the graphs that a trained detector makes of an image."""
+"""``pyg-viglad graph``: the graphs of an image in a trained detector."""
 
-import csv
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pyg_viglad.commands._run import open_run
-from pyg_viglad.files import write_json, write_text
+from torch_geometric.data import Batch
 
-if TYPE_CHECKING:
-    from torch_geometric.data import Batch
+from pyg_viglad.commands.report import write_csv
+from pyg_viglad.commands.run import open_model, open_run
+from pyg_viglad.files import write_json
 
 __all__ = ["graph"]
 
@@ -27,15 +25,16 @@ def graph(
 ) -> dict[str, Any]:
     """Draw a node of an image and its neighbours in the graphs of a trained detector (Figure 5).
 
-    The output folder gets node_graphs.png and node_graphs.pdf, node_scores.csv (every node of every
-    drawn graph: place, scores, how its neighbours changed) and metrics.json (the same of the graphs).
+    The output folder gets node_graphs.png and node_graphs.pdf, node_scores.csv (position, scores and
+    measures of every node of every drawn graph) and metrics.json (the measures of the graphs).
 
     Args:
         image: An image file.
         model: Folder of a run or of a trained model.
-        node: Position x,y in pixels of the image, inside the node's patch; default: the most anomalous.
-        block: Graphs to draw, such as input,encoder.2,decoder; default: the input graph, the deepest
-            encoder graph with more nodes than neighbours, the decoder graph.
+        node: Position x,y in pixels of the image, inside the node's patch; by default the most
+            anomalous node.
+        block: Graphs to draw, such as input,encoder.2,decoder; by default the input graph, the deepest
+            encoder graph with more nodes than neighbours, and the decoder graph.
         html: Also write viewer.html, a page to click in, with all graphs (needs the extra viewer).
         graphml: Also write every drawn graph as GraphML, for Gephi and others.
         json: Also write every drawn graph as node-link JSON.
@@ -43,12 +42,11 @@ def graph(
         device: A torch device, such as cpu, cuda.
 
     Returns:
-        What metrics.json holds.
+        The metrics that metrics.json holds.
     """
     config = dict(locals())
     import torch
 
-    from pyg_viglad.commands._model import open_model
     from pyg_viglad.graphs import (
         export_graph,
         graph_measures,
@@ -71,7 +69,7 @@ def graph(
     metrics: dict[str, Any] = {}
     if detector.fitted:
         prediction = detector.predict(picture)
-        metrics = {
+        metrics |= {
             "score": float(prediction.score),
             "threshold": float(detector.threshold),
             "is_anomalous": bool(prediction.is_anomalous),
@@ -108,7 +106,7 @@ def graph(
             write_graphml(batch, folder / f"{name}.graphml")
         if json:
             write_node_link(batch, folder / f"{name}.json")
-    _write_rows(folder / "node_scores.csv", rows)
+    write_csv(folder / "node_scores.csv", rows)
     metrics["node"] = {"graph": next(iter(chosen)), "number": number, "x": xy[0], "y": xy[1]}
     metrics["graphs"] = {
         name: {measure: float(values) for measure, values in of_graphs[name].items()}
@@ -117,7 +115,7 @@ def graph(
     write_json(folder / "metrics.json", metrics)
     if html:
         GraphViewer.from_model(detector, image, node=xy).save(folder / "viewer.html")
-    _print(metrics, folder)
+    _print_measures(metrics, folder)
     return metrics
 
 
@@ -138,8 +136,8 @@ def _check_viewer() -> None:
         )
 
 
-def _choose(graphs: "dict[str, Batch]", block: str | None) -> "dict[str, Batch]":
-    """Give the named graphs, or the three of Figure 5, under their names in the recording."""
+def _choose(graphs: dict[str, Batch], block: str | None) -> dict[str, Batch]:
+    """Returns the named graphs, or the three of Figure 5, under their names in the recording."""
     from pyg_viglad.graphs import select_graphs
 
     if block is None:
@@ -153,16 +151,7 @@ def _choose(graphs: "dict[str, Batch]", block: str | None) -> "dict[str, Batch]"
     return {name: graphs[name] for name in names}
 
 
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    write_text(path, text.getvalue())
-
-
-def _print(metrics: dict[str, Any], folder: Path) -> None:
+def _print_measures(metrics: dict[str, Any], folder: Path) -> None:
     columns = ("overlap", "edge length", "in-degree", "homophily", "components")
     print(f"{'graph':12}" + "".join(f"{column:>13}" for column in columns))
     for name, values in metrics["graphs"].items():

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pyg_viglad.commands._model import open_model
-from pyg_viglad.commands._run import open_run
+from pyg_viglad.commands.report import plot_images, write_scores
+from pyg_viglad.commands.run import open_model, open_run
 from pyg_viglad.files import write_json
 
 __all__ = ["predict"]
@@ -18,7 +18,7 @@ def predict(
     device: str = "cpu",
     precision: Literal["float32", "bfloat16", "float16"] = "float32",
 ) -> dict[str, Any]:
-    """Judge images: scores.csv, metrics.json, and pictures of the most anomalous ones.
+    """Score images: scores.csv, metrics.json, and pictures of the most anomalous ones.
 
     Args:
         model: Folder of a run or of a trained model.
@@ -26,7 +26,7 @@ def predict(
         output: Folder of the run.
         pictures: Number of images to draw, the highest scores first.
         device: A torch device, such as cpu, cuda.
-        precision: What the networks compute in; half of float32 is faster where the hardware has it.
+        precision: Type in which the networks compute; 16 bits are faster where the hardware has them.
 
     Returns:
         The counts that metrics.json holds.
@@ -35,7 +35,6 @@ def predict(
     import torch
     from tqdm import tqdm
 
-    from pyg_viglad.commands._report import draw, write_scores
     from pyg_viglad.datasets import list_images
     from pyg_viglad.models import Prediction
     from pyg_viglad.transforms import to_batch, to_image
@@ -44,8 +43,6 @@ def predict(
     paths: list[Path] = []
     for name in images:
         paths += list_images(name) if Path(name).is_dir() else [Path(name)]
-    if not paths:
-        raise ValueError("Expected at least one image (got none)")
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"Expected an image file or a folder (got '{missing[0]}')")
@@ -58,7 +55,8 @@ def predict(
     write_json(folder / "metrics.json", result)
     chosen = prediction.score.argsort(descending=True)[:pictures].tolist()
     if chosen:
-        shown = torch.cat([to_batch(to_image(paths[c])[None], detector.image_size) for c in chosen])
-        draw(folder, detector, shown, prediction, chosen, [paths[c].name for c in chosen])
+        shown = [to_batch(to_image(paths[c])[None], detector.image_size) for c in chosen]
+        titles = [paths[c].name for c in chosen]
+        plot_images(folder, detector, torch.cat(shown), prediction, chosen, titles)
     print(f"{result['anomalous']} of {result['images']} images above the threshold; see {folder}")
     return result

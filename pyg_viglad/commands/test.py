@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from pyg_viglad.commands._data import DatasetName, open_data
-from pyg_viglad.commands._model import open_model
-from pyg_viglad.commands._report import format_table, write_report
-from pyg_viglad.commands._run import open_run
+from pyg_viglad.commands.data import DatasetName, open_data
+from pyg_viglad.commands.report import format_table, write_report
+from pyg_viglad.commands.run import open_model, open_run
 
 __all__ = ["test"]
 
@@ -18,13 +17,13 @@ def test(
     data_options: dict[str, Any] | None = None,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Judge the test images of a data set: metrics.json, scores.csv and pictures.
+    """Score the test images of a data set: metrics.json, scores.csv and pictures.
 
     Args:
         model: Folder of a run or of a trained model.
         data: digits (scikit-learn's), an .npz file or a folder of MNIST, or a folder of images.
         output: Folder of the run.
-        dataset: What a folder holds: images, or the digits of digit_anatomy.
+        dataset: What data holds: images, or the digits of digit_anatomy.
         data_options: Further arguments of the data set, such as {"num_wrong_cells": 3}.
         device: A torch device, such as cpu, cuda.
 
@@ -33,11 +32,11 @@ def test(
     """
     config = dict(locals())
     detector = open_model(model, device)
-    dataset = open_data(data, detector.image_size, data_options, dataset).test
-    if len(dataset) == 0:
+    images = open_data(data, detector.image_size, data_options, dataset).test
+    if len(images) == 0:
         raise ValueError(f"Expected test images in '{data}' (got none)")
     folder = open_run(output, "test", config)
-    _, table = write_report(folder, detector, dataset)
+    table = write_report(folder, detector, images)
     print(format_table(table))
     print(f"Scores and pictures: {folder}")
     return {"image_auroc": table}

@@ -118,9 +118,8 @@ def _cache_teacher(
     height, width = model.image_size
     shape = (model.teacher.out_channels, (height - 32) // 4, (width - 32) // 4)
     cache = TeacherCache(len(train), shape, dtype, folder)
-    device = next(model.parameters()).device
     for batch in DataLoader(train, 8, collate_fn=Batch.from_data_list):
-        images = to_batch(batch, model.image_size).to(device)
+        images = to_batch(batch, model.image_size).to(model.device)
         cache.add(batch.img, model.teacher(model.normalize(images)))
     return cache
 

@@ -7,7 +7,9 @@ from PIL import Image
 from pyg_viglad import ViGLAD
 from pyg_viglad.cli import main
 
-TINY = ["--size", "small", "--image_size", "96", "--accelerator", "cpu", "--iterations", "1"]
+SMALL = ["--model.size", "small"]
+TINY = [*SMALL, "--model.image_size", "96", "--trainer.accelerator", "cpu"]
+TINY += ["--trainer.max_steps", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +41,15 @@ def contents(folder):
     ("arguments", "message"),
     [
         (["train", "--data", "nowhere"], "Expected"),
-        (["train", "--image_size", "50"], "image_size"),
-        (["train", "--teacher", "nothing.pth", "--size", "small"], "Expected a teacher file"),
-        (["train", "--operator", "magic", "--size", "small"], "operator"),
-        (["train", "--data_options", '{"alterd": 1}', "--size", "small"], "data_options"),
-        (["train", "--iterations", "0"], "iterations"),
-        (["train", "--size", "small", "--k", "0"], "'k' to be at least 1"),
-        (["train", "--data", "../empty", "--size", "small"], "Expected images in"),
-        (["train", "--teacher", "../text.png", "--size", "small"], "plain teacher weights"),
+        (["train", "--model.image_size", "50"], "image_size"),
+        (["train", "--model.teacher", "nothing.pth", *SMALL], "Expected a teacher file"),
+        (["train", "--model.operator", "magic", *SMALL], "operator"),
+        (["train", "--data_options", '{"alterd": 1}', *SMALL], "data_options"),
+        (["train", "--trainer.max_steps", "0"], "max_steps"),
+        (["train", *TINY, "--fit.batch_size", "0"], "batch_size"),
+        (["train", *SMALL, "--model.k", "0"], "'k' to be at least 1"),
+        (["train", "--data", "../empty", *SMALL], "Expected images in"),
+        (["train", "--model.teacher", "../text.png", *SMALL], "plain teacher weights"),
         (["train", "--data", "../tiny", *TINY], "tiny/0.png' (got 1 x 1)"),
         (["train", "--data", "../broken", *TINY], "broken/3.png"),
         (["train", "--output", "../run", "--resume", *TINY], "Expected a checkpoint of training"),
@@ -70,3 +73,44 @@ def test_mistakes_end_in_one_line(arguments, message, files, monkeypatch, capsys
     assert lines[-1].startswith("pyg-viglad: error: ")
     assert message in lines[-1]
     assert contents(files) == kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--model.k", "many"], "model.k"),
+        (["train", "--model.autoencoder", "cnn"], "'vig', 'conv'"),
+        (["train", "--size", "small"], "--size"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["predict", "--images", "a.png"], "model"),
+        (["data", "check", "visa"], "root"),
+        (["nothing"], "nothing"),
+        ([], "predict"),
+    ],
+)
+def test_options_that_do_not_fit_end_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("pyg-viglad: error: ")
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("by_lightning", [False, True])
+def test_interrupted(by_lightning, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if by_lightning:
+                raise SystemExit(1) from None  # as its trainer does
+            raise
+
+    monkeypatch.setattr("pyg_viglad.commands.run.ViGLAD.from_pretrained", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(["test", "--model", "."])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "pyg-viglad: interrupted\n"

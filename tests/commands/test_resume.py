@@ -13,17 +13,15 @@ from safetensors.torch import load_file
 
 from pyg_viglad.cli import main
 
-ARGUMENTS = ["train", "--size", "small", "--image_size", "96", "--accelerator", "cpu"]
-ARGUMENTS += [
-    "--data_options",
-    '{"num_train": 5, "num_val": 3, "num_test_good": 2, "num_test_anomalous": 4}',
-]
-ARGUMENTS += ["--batch_size", "2", "--losses", "efficientad", "--checkpoint_every", "2"]
-CONV = ["--autoencoder", "conv"]  # with its dropout
+ARGUMENTS = ["train", "--model.size", "small", "--model.image_size", "96"]
+ARGUMENTS += ["--trainer.accelerator", "cpu", "--trainer.checkpoint_every", "2"]
+ARGUMENTS += ["--fit.batch_size", "2", "--model.losses", "efficientad", "--data_options"]
+ARGUMENTS += ['{"num_train": 5, "num_val": 3, "num_test_good": 2, "num_test_anomalous": 4}']
+CONV = ["--model.autoencoder", "conv"]  # with its dropout
 
 
 def train(folder, steps, *more):
-    main([*ARGUMENTS, "--iterations", str(steps), "--output", str(folder), *more])
+    main([*ARGUMENTS, "--trainer.max_steps", str(steps), "--output", str(folder), *more])
     return load_file(folder / "model" / "model.safetensors")
 
 
@@ -39,12 +37,12 @@ def wait_for(path, process, seconds=240):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("more", [[], ["--losses", "paper"]])
+@pytest.mark.parametrize("more", [[], ["--model.losses", "paper"]])
 def test_killed_and_resumed_is_the_same(tmp_path, more):
     """Killed for good (no chance to clean up), in the second of three rounds through the images."""
     whole = train(tmp_path / "whole", 8, *more)
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "pyg_viglad", *ARGUMENTS, "--iterations", "8", *more]
+    command = [sys.executable, "-m", "pyg_viglad", *ARGUMENTS, "--trainer.max_steps", "8", *more]
     root = Path(__file__).parents[2]
     process = subprocess.Popen([*command, "--output", str(killed)], cwd=root)
     wait_for(killed / "checkpoints" / "last.ckpt", process)
@@ -65,7 +63,7 @@ def test_more_steps_than_asked_for_at_first(tmp_path):
 
 def test_loading_processes_change_nothing(tmp_path):
     alone = train(tmp_path / "alone", 2, *CONV)
-    assert same(train(tmp_path / "workers", 2, *CONV, "--num_workers", "2"), alone)
+    assert same(train(tmp_path / "workers", 2, *CONV, "--fit.num_workers", "2"), alone)
     assert not same(train(tmp_path / "other", 2, *CONV, "--seed", "1"), alone)
 
 

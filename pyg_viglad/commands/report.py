@@ -1,0 +1,205 @@
+"""The report of a test set: scores of every image, AUROC of every score, pictures."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from pyg_viglad.files import write_json, write_text
+from pyg_viglad.models import Prediction, ViGAutoEncoder, ViGLAD
+
+__all__ = [
+    "SCORES",
+    "format_table",
+    "median_images",
+    "plot_images",
+    "predict_all",
+    "score_table",
+    "write_csv",
+    "write_report",
+    "write_scores",
+]
+
+# Columns of scores.csv and rows of metrics.json, and their labels in tables.
+SCORES = {
+    "score": "A + A_n (deciding score)",
+    "paper_score": "A, the paper's score",
+    "reconstruction_score": "A_r, maps alone",
+    "feature_score": "A_f, Mahalanobis alone",
+    "node_score": "A_n, nodes alone",
+}
+
+
+def predict_all(
+    model: ViGLAD, dataset: Any, batch_size: int = 8, progress: bool = True
+) -> Prediction:
+    """Computes the predictions of all images of a data set, on the CPU."""
+    from torch.utils.data import DataLoader
+    from tqdm import tqdm
+
+    loader = DataLoader(dataset, batch_size, collate_fn=Batch.from_data_list)
+    model.eval()
+    with torch.no_grad(), tqdm(loader, desc="Scoring", disable=not progress) as bar:
+        parts = [model(batch.img.to(model.device)) for batch in bar]
+    return Prediction(*(None if v is None else v.cpu() for v in Prediction.cat(parts)))  # type: ignore[arg-type]
+
+
+def score_table(prediction: Prediction, kinds: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Computes the image AUROC of every score, by kind of anomaly.
+
+    Args:
+        prediction: The predictions of a test set.
+        kinds: The kind of every image, ``"good"``, ``"logical"`` or ``"structural"``.
+    """
+    from pyg_viglad.metrics import image_auroc
+
+    names = [name for name in SCORES if getattr(prediction, name) is not None]
+    if prediction.node_score is None:
+        names.remove("score")  # equals the paper's
+    return {name: image_auroc(getattr(prediction, name), list(kinds)) for name in names}
+
+
+def format_table(rows: dict[str, dict[str, float]], header: bool = True) -> str:
+    """Formats AUROCs in per cent, one row per score."""
+    widths = {"logical": 10, "structural": 12, "mean": 8, "pooled": 8}
+    title = f"{'image AUROC (%)':32}" + "".join(f"{key:>{widths[key]}}" for key in widths)
+    lines = [title] if header else []
+    for name, row in rows.items():
+        cells = (f"{100 * row[key]:>{widths[key]}.1f}" for key in widths)
+        lines.append(f"{SCORES.get(name, name):32}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes rows of equal keys as CSV, floats with six digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    write_text(path, text.getvalue())
+
+
+def write_scores(
+    path: Path, prediction: Prediction, names: Sequence[str], **labels: Sequence[str]
+) -> None:
+    """Writes every score of every image as CSV, with further columns after the name."""
+    columns: dict[str, Sequence[Any]] = {"name": names, **labels}
+    for name in SCORES:
+        scores = getattr(prediction, name)
+        if scores is not None:
+            columns[name] = scores.tolist()
+    columns["is_anomalous"] = prediction.is_anomalous.int().tolist()
+    rows = zip(*columns.values(), strict=True)
+    write_csv(path, [dict(zip(columns, row, strict=True)) for row in rows])
+
+
+def write_report(
+    folder: Path, model: ViGLAD, dataset: Any, extra: dict[str, Any] | None = None
+) -> dict[str, dict[str, float]]:
+    """Writes ``metrics.json``, ``scores.csv`` and the pictures of a labelled test set.
+
+    Args:
+        folder: Where they go.
+        model: A fitted model.
+        dataset: The test set.
+        extra: Further entries of ``metrics.json``.
+
+    Returns:
+        The table of image AUROCs, see :func:`score_table`.
+    """
+    from pyg_viglad.visualization import plot_roc, plot_score_histogram
+
+    prediction = predict_all(model, dataset)
+    kinds, defects = list(dataset.kinds), list(dataset.defects)
+    table = score_table(prediction, kinds)
+    threshold = float(model.threshold)
+    numbers = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+    above = dict.fromkeys(numbers, 0)
+    for kind, anomalous in zip(kinds, prediction.is_anomalous.tolist(), strict=True):
+        above[kind] += anomalous
+    metrics = {
+        "image_auroc": table,
+        "threshold": threshold,
+        "above_threshold": above,
+        "images": numbers,
+        **(extra or {}),
+    }
+    write_json(folder / "metrics.json", metrics)
+    write_scores(folder / "scores.csv", prediction, dataset.names, kind=kinds, defect=defects)
+
+    chosen = median_images(defects, prediction.score.tolist())
+    items = [dataset[number] for number in chosen]
+    images = torch.cat([item.img for item in items])
+    masks = torch.cat([item.mask for item in items]) if "mask" in items[0] else None
+    titles = [item.defect or item.kind for item in items]
+    plot_images(folder, model, images, prediction, chosen, titles, masks)
+    histogram = plot_score_histogram(prediction.score, kinds, threshold=threshold)
+    histogram.savefig(folder / "scores.png", dpi=110)
+    if len(numbers) > 1 and "good" in numbers:
+        plot_roc(prediction.score, kinds, threshold).savefig(folder / "roc.png", dpi=110)
+    return table
+
+
+def median_images(defects: Sequence[str], scores: Sequence[float]) -> list[int]:
+    """Returns the image of median score of each defect, and of the good images.
+
+    Example:
+        >>> median_images(["", "", "", "flip"], [0.3, 0.1, 0.2, 0.9])
+        [2, 3]
+    """
+    chosen = []
+    for defect in dict.fromkeys(defects):
+        places = [place for place, name in enumerate(defects) if name == defect]
+        chosen.append(sorted(places, key=lambda place: scores[place])[len(places) // 2])
+    return chosen
+
+
+def plot_images(
+    folder: Path,
+    model: ViGLAD,
+    images: Tensor,
+    prediction: Prediction,
+    chosen: list[int],
+    titles: list[str],
+    masks: Tensor | None = None,
+) -> None:
+    """Plots the anomaly maps and graphs of images as ``anomaly_maps.png`` and ``node_graphs.png``.
+
+    Args:
+        folder: Where they go.
+        model: The model; one with a convolutional autoencoder has no graphs.
+        images: The images, ``[n, 3, H, W]``.
+        prediction: The predictions of all images.
+        chosen: The places of the images in it.
+        titles: A title per image.
+        masks: Ground truth, ``[n, H, W]``.
+    """
+    from pyg_viglad.graphs import select_graphs
+    from pyg_viglad.visualization import plot_anomaly_maps, plot_node_graphs
+
+    scores = prediction.score[chosen]
+    maps = {
+        "local": prediction.local_map[chosen],
+        "global": prediction.global_map[chosen],
+        "combined": prediction.anomaly_map[chosen],
+    }
+    nodes = None if prediction.node_map is None else prediction.node_map[chosen]
+    figure = plot_anomaly_maps(images, maps, masks, scores=scores, titles=titles, node_maps=nodes)
+    figure.savefig(folder / "anomaly_maps.png", dpi=110)
+    if isinstance(model.autoencoder, ViGAutoEncoder):
+        graphs = select_graphs(model.graphs(images.to(model.device), blocks=True))
+        figure = plot_node_graphs(
+            images,
+            {name: graph.cpu() for name, graph in graphs.items()},
+            prediction.position[chosen],
+            scores=scores,
+            titles=titles,
+            masks=masks,
+        )
+        figure.savefig(folder / "node_graphs.png", dpi=110)
