@@ -20,10 +20,9 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 
 from benchmarks.grid.detector import Scores
-from pyg_viglad.models import GPDN, SHIPPED_TEACHER, load_teacher
+from pyg_viglad.models import GPDN, SHIPPED_TEACHER, BackboneFeatures, load_teacher
 from pyg_viglad.scoring import ChannelNormalization
 from pyg_viglad.training import PenaltyImages
-from pyg_viglad.training.backbone_features import BackboneFeatures
 from pyg_viglad.training.data import StepSampler
 
 __all__ = ["EfficientADDetector", "FastFlowDetector", "PaDiMDetector", "PatchCoreDetector"]

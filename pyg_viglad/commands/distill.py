@@ -66,11 +66,9 @@ def distill(
     from torch.utils.data import DataLoader, Subset
     from tqdm import tqdm
 
-    from pyg_viglad.models._network import make_network
-    from pyg_viglad.models.teacher import save_teacher
+    from pyg_viglad.models import BackboneFeatures, make_network, save_teacher
     from pyg_viglad.scoring import ChannelNormalization
     from pyg_viglad.training import DistillationModule
-    from pyg_viglad.training.backbone_features import BackboneFeatures
     from pyg_viglad.training.data import StepSampler
 
     if image_size < 64 or image_size % 4:

@@ -1,10 +1,15 @@
 """The networks of ViGLAD."""
 
 from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
-from pyg_viglad.models.gpdn import GPDN
+from pyg_viglad.models.gpdn import GPDN, make_network
 from pyg_viglad.models.graph_constructor import GraphConstructor, grid_graphs
 from pyg_viglad.models.pdn import PDN
-from pyg_viglad.models.teacher import SHIPPED_TEACHER, load_teacher, save_teacher
+from pyg_viglad.models.teachers import (
+    SHIPPED_TEACHER,
+    BackboneFeatures,
+    load_teacher,
+    save_teacher,
+)
 from pyg_viglad.models.vig_autoencoder import ViGAutoEncoder
 from pyg_viglad.models.viglad import Features, Prediction, ViGLAD, hard_mean
 
@@ -12,6 +17,7 @@ __all__ = [
     "GPDN",
     "PDN",
     "SHIPPED_TEACHER",
+    "BackboneFeatures",
     "ConvAutoEncoder",
     "Features",
     "GraphConstructor",
@@ -21,5 +27,6 @@ __all__ = [
     "grid_graphs",
     "hard_mean",
     "load_teacher",
+    "make_network",
     "save_teacher",
 ]

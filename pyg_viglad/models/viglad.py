@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch, Data
 
 from pyg_viglad.files import atomic_path, write_json, write_text
-from pyg_viglad.models._network import Network, describe_network, make_network
 from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
+from pyg_viglad.models.gpdn import Network, make_network
 from pyg_viglad.models.pdn import PDN, PDNSize
-from pyg_viglad.models.teacher import SHIPPED_TEACHER, load_teacher
+from pyg_viglad.models.teachers import SHIPPED_TEACHER, load_teacher
 from pyg_viglad.models.vig_autoencoder import Variant, ViGAutoEncoder
 from pyg_viglad.nn import Operator, keep_running_statistics
 from pyg_viglad.scoring import (
@@ -286,16 +286,10 @@ class ViGLAD(
 
         # What config.json holds: the arguments, collected by the mixin; None where they are custom modules.
         arguments: Any = self._hub_mixin_config
-        kind, options = describe_network(self.teacher)
         self.config: dict[str, Any] = {
             **arguments,
             "image_size": [height, width],
-            "teacher": {
-                "name": kind,
-                "size": self.teacher.size,
-                "out_channels": channels,
-                **options,
-            },
+            "teacher": self.teacher.config,
             "autoencoder": autoencoder if isinstance(autoencoder, str) else None,
             "operator": operator if isinstance(operator, str) else None,
         }

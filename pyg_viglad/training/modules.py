@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
 
-from pyg_viglad.models.pdn import PDN
+from pyg_viglad.models import PDN, BackboneFeatures
 from pyg_viglad.models.viglad import ViGLAD
 from pyg_viglad.scoring import ChannelNormalization
-from pyg_viglad.training.backbone_features import BackboneFeatures
 from pyg_viglad.training.data import TeacherCache, step_seed
 from pyg_viglad.transforms.to_image import ImageNetNormalization
 

@@ -90,19 +90,6 @@ def test_some_channels_are_those_of_the_whole(size):
     for channels in (slice(6), slice(6, 12)):
         part = model(images, channels)
         assert torch.allclose(part, whole[:, channels], atol=1e-5)
-        assert torch.allclose(
-            model.head(model.trunk(images), channels), whole[:, channels], atol=1e-5
-        )
-
-
-def test_fast_convolutions():
-    torch.manual_seed(0)
-    model = shaken(GPDN("small", 16, k=1))  # near neighbours could change places by rounding
-    images = torch.randn(1, 3, 128, 128)
-    with torch.no_grad():
-        fast = model(images)
-    assert sorted(model._fast) == [2, 4]
-    assert torch.allclose(fast, model(images), atol=1e-4)
 
 
 def test_evaluation_chooses_neighbors_in_float32():

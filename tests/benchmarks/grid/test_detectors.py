@@ -6,8 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.grid import DETECTORS, detector_options, make_detector
-from pyg_viglad.models import GPDN, PDN
-from pyg_viglad.models.teacher import save_teacher
+from pyg_viglad.models import GPDN, PDN, save_teacher
 from tests.benchmarks.grid.grids import BACKBONE
 from tests.benchmarks.grid.images import SIDE, anomalous, normal
 
