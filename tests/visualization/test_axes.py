@@ -129,3 +129,18 @@ def test_width_and_panel_size_exclude_each_other():
         plot_node_graphs(IMAGES, PAIR, [3, 4], panel_size=2, width=3.5)
     with pytest.raises(ValueError, match=r"room for 3 columns.*\(got 0.7 inches\)"):
         plot_node_graphs(IMAGES, PAIR, [3, 4], width=0.7)
+
+
+def test_one_bright_pixel_lies_in_the_square_of_its_node():
+    image = torch.zeros(3, 32, 48)
+    image[:, 9, 30] = 1
+    for figure, name in (
+        (plot_node_graphs(image, {"input": DATA}, (30.5, 9.5), dimming=0), "node"),
+        (plot_neighbors(image, DATA, [(30.5, 9.5)], dimming=0), "node-0"),
+        (plot_block_strip(image, {"input": DATA}, (30.5, 9.5), dimming=0), "node"),
+    ):
+        array = figure.axes[0].images[0].get_array()[..., 0]
+        row, column = np.unravel_index(array.argmax(), array.shape)
+        box = one(figure.axes[0], name).get_bbox()
+        assert box.x0 <= column < box.x1
+        assert box.y0 <= row < box.y1

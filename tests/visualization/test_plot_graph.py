@@ -6,7 +6,7 @@ import torch
 from torch_geometric.data import Data
 
 from pyg_viglad.visualization import plot_graph
-from tests.visualization.helpers import artists, assert_inside, graph, grid_positions, one, render
+from tests.visualization.helpers import artists, assert_inside, graph, grid_positions, one
 
 KINDS = ("kept", "lost", "gained")
 
@@ -153,28 +153,13 @@ def test_counts_of_changes_do_not_depend_on_what_is_drawn(image):
     assert set(lost) <= before
 
 
-def test_one_bright_pixel_lies_under_its_node():
-    image = torch.zeros(3, 40, 60)
-    image[:, 33, 7] = 1  # row 6 and column 1 of patches of 5 x 5
-    edges = torch.tensor([[6 * 12 + 1], [0]])
-    data = graph(1, (8, 12), (40, 60))
-    data.edge_index = edges
-    panel = plot_graph(image, data, dimming=0).axes[0]
-    row, column = np.unravel_index(panel.images[0].get_array()[..., 0].argmax(), (40, 60))
-    start, end = one(panel, "edges").get_segments()[0]
-    assert start.tolist() == [2.5, 2.5]
-    assert abs(end - [column + 0.5, row + 0.5]).max() <= 2.5
-
-
-@pytest.mark.parametrize("arguments", [{}, {"width": 7.2}, {"title": "encoder"}, {"overlay": True}])
+@pytest.mark.parametrize("arguments", [{}, {"title": "encoder"}, {"overlay": True}])
 def test_nothing_leaves_the_figure(image, arguments):
     old, new = (random_graph((14, 14), (32, 48), 9, seed=seed) for seed in (1, 2))
-    mask = torch.ones(8, 8)
     for before in (None, old):
-        figure = plot_graph(image, new, before, mask=mask, **arguments)
+        figure = plot_graph(image, new, before, mask=torch.ones(8, 8), **arguments)
         assert_inside(figure)
         assert artists(figure, "truth")
-        assert render(figure).std() > 0.05
 
 
 def test_a_graph_without_edges(image):
@@ -203,10 +188,3 @@ def test_errors(image, change, message):
     arguments = {"image": image, "graph": graph(1, (4, 6), (16, 24)), **change}
     with pytest.raises(ValueError, match=message):
         plot_graph(**arguments)
-
-
-def test_edges_to_another_image(image):
-    data = graph(1, (4, 6), (16, 24))
-    data.edge_index[0, 1] = 24
-    with pytest.raises(ValueError, match=r"graph.edge_index to join the nodes 0 to 23"):
-        plot_graph(image, data)

@@ -73,18 +73,6 @@ def test_positions_labels_and_number_of_neighbours(image, data):
     assert panel.get_title() == "a"
 
 
-def test_one_bright_pixel_lies_in_the_square_of_its_node(data):
-    image = torch.zeros(3, 32, 48)
-    image[:, 9, 30] = 1
-    panel = plot_neighbors(image, data, [(30.5, 9.5)], dimming=0).axes[0]
-    array = panel.images[0].get_array()[..., 0]
-    row, column = np.unravel_index(array.argmax(), array.shape)
-    box = one(panel, "node-0").get_bbox()
-    assert box.x0 <= column < box.x1
-    assert box.y0 <= row < box.y1
-    assert list(panel.images[0].get_extent()) == [0, 48, 32, 0]
-
-
 @pytest.mark.parametrize("width", [2.5, 3.5, 7.2])
 @pytest.mark.parametrize("count", [1, 7])
 def test_nothing_leaves_the_figure(image, data, width, count):

@@ -1,14 +1,59 @@
+"""What all figures share: the images they read, the width they keep, the files they become."""
+
 import re
 import zlib
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from PIL import Image
 
 from pyg_viglad.visualization import plot_graph, plot_score_histogram, save_figure
+from pyg_viglad.visualization.drawing import as_images, dim, kind_colors, wrap
 from tests.visualization.helpers import graph
+
+
+def test_images_of_all_kinds(tmp_path):
+    pixels = np.zeros((32, 48, 3), dtype=np.uint8)
+    pixels[9, 30] = 255
+    file = tmp_path / "image.png"
+    Image.fromarray(pixels).save(file)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1) / 255
+    kinds = [pixels, Image.fromarray(pixels), file, str(file), [pixels], pixels[None], tensor]
+    for image in [*kinds, tensor[None], [tensor[:1]]]:
+        (array,) = as_images(image)
+        np.testing.assert_array_equal(array, pixels / 255)
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        as_images(tmp_path / "none.png")
+    for image, message in (
+        (tensor * 255, r"values in \[0, 1\] \(got 0 to 255\), in images\[0\]"),
+        (torch.rand(2, 5, 4, 4), r"3 or 4 channels .*, in images\[0\]"),
+        ([], "at least one image"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            as_images(image)
+
+
+def test_dimming_fades_to_light_gray():
+    image = np.random.default_rng(0).random((8, 8, 3))
+    np.testing.assert_array_equal(dim(image, 0), image)
+    dimmed = dim(image, 1)
+    assert dimmed.std() < 0.5 * image.std()
+    np.testing.assert_allclose(dimmed[..., 0], dimmed[..., 2])
+
+
+def test_kinds_keep_their_colours_and_others_differ():
+    colors = kind_colors(["odd", "logical", "strange"])
+    assert colors["logical"] == kind_colors(["logical"])["logical"]
+    assert len(set(colors.values())) == 3
+
+
+def test_words_are_whole_unless_much_too_long():
+    assert wrap("structural: scratch", 0.6, 7) == "structural:\nscratch"
+    assert wrap("x" * 60, 0.6, 7).count("\n") > 3
 
 
 @pytest.fixture
