@@ -37,7 +37,8 @@ class DigitAnatomy(AnomalyDataset):
     """Digit Anatomy (Section IV-A of the paper, after Xiang et al., "SQUID", CVPR 2023).
 
     Each cell shows a random image of its digit, white on black, of which a random square is cropped
-    and resized to 32x32, as torchvision's ``RandomResizedCrop(32, scale, ratio=(1, 1))`` does. There
+    and resized to 32x32, as torchvision's ``RandomResizedCrop(32, scale, ratio=(1, 1))`` does. (SQUID's
+    ``scale=(0.6, 1.3)`` has the same effect: torchvision rejects squares larger than the image.) There
     are two logical anomalies: ``disorder`` (cells have changed places) and ``flip`` (cells are
     mirrored left to right or upside down; never 1 and 8, and 3 only left to right, since those would
     look the same), and two structural ones: ``missing`` (black cells) and ``novel`` (zeros in place of

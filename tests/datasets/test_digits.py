@@ -189,6 +189,17 @@ def test_errors(tmp_path):
     np.savez(tmp_path / "m.npz", x_train=np.zeros(3))
     with pytest.raises(ValueError, match=r"m\.npz"):
         small(source=tmp_path / "m.npz")
+    idx = tmp_path / "idx"
+    idx.mkdir()
+    with pytest.raises(ValueError, match=r"sub-folders '0' to '9' of '.*idx'"):
+        small(source=idx)
+    (idx / "train-images-idx3-ubyte").write_bytes(b"nothing")
+    with pytest.raises(FileNotFoundError, match=r"'train-labels' beside the others in '.*idx'"):
+        small(source=idx)
+    for name in ("train-labels-idx1-ubyte", "t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte"):
+        (idx / name).write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"IDX file of unsigned bytes \(got '.*train-images"):
+        small(source=idx)
     for options in (
         {"split": "other"},
         {"image_size": 90},
