@@ -1,31 +1,14 @@
-"""The learned stem that turns images into graphs of patches (Fig. 2 of the paper)."""
+"""The learned stem that embeds images as graphs of patches (Fig. 2 of the paper)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from pyg_viglad.nn import knn_graph
+from pyg_viglad.nn import knn_graph, to_nodes
+from pyg_viglad.transforms import to_batch
 
-__all__ = ["GraphConstructor", "grid_graphs", "images_of"]
-
-
-def images_of(images: Tensor | Batch | Data) -> Tensor:
-    """Give the images ``[B, 3, H, W]`` of a tensor or of a batch with ``img``, their shape checked.
-
-    Raises:
-        ValueError: If the images are no such tensor, or their sides are not divisible by 4.
-    """
-    if isinstance(images, Data):
-        if "img" not in images:
-            raise ValueError(f"Expected a batch with 'img' (got the fields {images.keys()})")
-        images = images.img
-    if not isinstance(images, Tensor) or images.dim() != 4 or images.size(1) != 3:
-        shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(f"Expected images [B, 3, H, W] (got {shape})")
-    if images.size(2) % 4 or images.size(3) % 4 or not images.size(2) or not images.size(3):
-        raise ValueError(f"Expected sides divisible by 4 (got {images.size(2)} x {images.size(3)})")
-    return images
+__all__ = ["GraphConstructor", "grid_graphs"]
 
 
 def grid_graphs(
@@ -35,14 +18,14 @@ def grid_graphs(
     image_size: tuple[int, int],
     **fields: Tensor,
 ) -> Batch:
-    """Give equal-sized graphs of patches as a PyG batch, with the patches' places in the image.
+    """Returns equal-sized graphs of patches as a PyG batch, with the patch centres in the image.
 
     Args:
         x: Node features ``[B * H * W, C]``, image after image, row by row.
-        edge_index: Edges between them ``[2, E]``, as many in each image.
+        edge_index: Edges ``[2, E]``, equally many per image.
         grid_size: Rows and columns ``(H, W)``.
         image_size: Height and width in pixels of the image that the grid covers.
-        **fields: Further fields, their rows shared out evenly among the images.
+        **fields: Further fields, of equally many rows per image.
 
     Returns:
         A ``Batch`` of ``Data(x, edge_index, pos, grid_size, img_size)``: ``pos [H * W, 2]`` are the
@@ -62,7 +45,9 @@ def grid_graphs(
     xs = (torch.arange(columns, device=x.device) + 0.5) * (image_size[1] / columns)
     pos = torch.stack([xs.repeat(rows), ys.repeat_interleave(columns)], dim=1).to(x.dtype)
     features = x.unflatten(0, (-1, nodes))
-    edges = edge_index.unflatten(1, (features.size(0), -1))
+    images = features.size(0)
+    edges = edge_index.unflatten(1, (images, -1))
+    parts = {name: values.unflatten(0, (images, -1)) for name, values in fields.items()}
     return Batch.from_data_list(
         [
             Data(
@@ -71,25 +56,22 @@ def grid_graphs(
                 pos=pos,
                 grid_size=torch.tensor([grid_size]),
                 img_size=torch.tensor([image_size]),
-                **{
-                    key: value.unflatten(0, (len(features), -1))[number]
-                    for key, value in fields.items()
-                },
+                **{name: values[number] for name, values in parts.items()},
             )
-            for number in range(features.size(0))
+            for number in range(images)
         ]
     )
 
 
 class GraphConstructor(nn.Module):
-    r"""Embeds images into a grid of nodes and joins every node with its k nearest (Eq. 1-2, Fig. 2).
+    r"""Embeds images as grids of nodes, each joined with its k nearest neighbours (Eq. 1-2, Fig. 2).
 
-    The stem is conv 3x3 stride 2, BN, GELU, conv 3x3 stride 2, BN, GELU, conv 3x3, BN: one node each
+    The stem is conv 3x3 stride 2, BN, GELU, conv 3x3 stride 2, BN, GELU, conv 3x3, BN: one node per
     4 x 4 pixels. A learnable position embedding is added. The graph :math:`\mathcal{G} = G(I)` has an
     edge from each of the k nodes nearest in feature space, the node itself being the first.
 
     Args:
-        channels: Width of the node features.
+        channels: Number of channels of the node features.
         image_size: Side or ``(height, width)`` of the images for which the position embedding is
             made; at other sizes it is interpolated.
         k: Number of neighbours, lowered where the image has fewer nodes.
@@ -136,14 +118,18 @@ class GraphConstructor(nn.Module):
         self.position = nn.Parameter(torch.zeros(1, channels, height // 4, width // 4))
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew."""
+        """Resets all learnable parameters of the module."""
         for layer in self.stem:
             if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
                 layer.reset_parameters()
         nn.init.zeros_(self.position)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Give the node features ``[B * N, channels]`` and the grid's ``(rows, columns)``, no edges."""
+        """Returns the node features ``[B * N, channels]`` and the grid's ``(rows, columns)``."""
+        if images.size(2) % 4 or images.size(3) % 4:
+            raise ValueError(
+                f"Expected sides divisible by 4 (got {images.size(2)} x {images.size(3)})"
+            )
         # With the channels last the nodes are a view of the stem's output.
         grid = self.stem(images.contiguous(memory_format=torch.channels_last))
         position: Tensor = self.position
@@ -152,14 +138,13 @@ class GraphConstructor(nn.Module):
                 position, size=grid.shape[-2:], mode="bicubic", align_corners=False
             )
         grid = grid + position
-        return grid.permute(0, 2, 3, 1).reshape(-1, self.channels), (grid.size(2), grid.size(3))
+        return to_nodes(grid), (grid.size(2), grid.size(3))
 
     def connect(self, x: Tensor, num_graphs: int) -> Tensor:
-        """Give the edges ``[2, B * N * k]`` among the nodes of each image."""
-        nodes = x.size(0) // num_graphs
+        """Returns the edges ``[2, B * N * k]`` among the nodes of each image."""
         return knn_graph(
             x,
-            min(self.k, nodes),
+            min(self.k, x.size(0) // num_graphs),
             loop=True,
             cosine=True,
             batch_size=num_graphs,
@@ -167,8 +152,8 @@ class GraphConstructor(nn.Module):
         )
 
     def forward(self, images: Tensor | Batch) -> Batch:
-        """Turn images into their graphs."""
-        images = images_of(images)
+        """Returns the graphs of the images."""
+        images = to_batch(images, normalized=True)
         x, grid_size = self.embed(images)
         edge_index = self.connect(x, images.size(0))
         return grid_graphs(x, edge_index, grid_size, (images.size(2), images.size(3)))

@@ -1,14 +1,17 @@
 """The vision graph autoencoder A_g of ViGLAD."""
 
-from typing import Any, Literal, NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from pyg_viglad.models.graph_constructor import GraphConstructor, grid_graphs, images_of
-from pyg_viglad.nn import ConvViG, DeconvViG, Downsample, Operator, Upsample
+from pyg_viglad.models.graph_constructor import GraphConstructor, grid_graphs
+from pyg_viglad.nn import ConvViG, DeconvViG, Downsample, Operator, Upsample, ViGBlock, to_maps
+from pyg_viglad.transforms import to_batch
 
 __all__ = ["DEPTHS", "VARIANTS", "ViGAutoEncoder"]
 
@@ -23,21 +26,6 @@ VARIANTS: dict[str, tuple[int, int, int, int]] = {
 DEPTHS = (2, 2, 6, 2)
 
 
-class _Nodes(NamedTuple):
-    """Nodes of equal-sized grids: features ``[B * H * W, C]``, rows and columns, number of images."""
-
-    x: Tensor
-    grid_size: tuple[int, int]
-    batch_size: int
-
-
-class _Graph(NamedTuple):
-    """A graph on the way through the network: its edges, and the features that chose them."""
-
-    nodes: _Nodes
-    edge_index: Tensor
-
-
 class ViGAutoEncoder(nn.Module):
     r"""The vision graph autoencoder: :math:`A_g(\mathcal{G}) = D[E(\mathcal{G})]` (Eq. 10-14).
 
@@ -48,16 +36,17 @@ class ViGAutoEncoder(nn.Module):
     :class:`~pyg_viglad.GraphConstructor`; with ``dynamic=True`` each further block builds its own.
 
     Args:
-        out_channels: Width of the output, that of the teacher.
+        out_channels: Number of output channels, that of the teacher.
         variant: Widths of the four stages, those of Pyramid ViG: ``"ti"`` (48, 96, 240, 384), ``"s"``,
             ``"m"``, ``"b"``.
         image_size: Side or ``(height, width)`` of the images for which the position embedding is made.
         k: Number of neighbours, lowered where a stage has fewer nodes.
-        operator: Graph operator of all blocks: a name of ``pyg_viglad.nn.OPERATORS`` or a factory
-            ``(in_channels, out_channels) -> MessagePassing``.
+        operator: Graph operator of all blocks, by name or factory, see
+            :func:`~pyg_viglad.nn.make_operator`.
         dynamic: Rebuild the graph in every block; otherwise in the first of each stage.
         heads: Groups of the operator's linear layer.
         kernel_size: Kernel of the decoder's transposed graph convolution, 1 or 3.
+        operator_kwargs: Further arguments of the operator.
 
     Shapes:
         - **input:** images ``[B, 3, H, W]`` or a ``Batch`` with ``img``; H and W divisible by 4.
@@ -85,6 +74,8 @@ class ViGAutoEncoder(nn.Module):
         dynamic: bool = True,
         heads: int = 4,
         kernel_size: int = 1,
+        *,
+        operator_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if variant not in VARIANTS:
@@ -104,52 +95,106 @@ class ViGAutoEncoder(nn.Module):
         self.downsamples = nn.ModuleList()
         self.decoder = nn.ModuleList()
         self.upsamples = nn.ModuleList()
-        number = 0
-        for stage, (width, depth) in enumerate(zip(widths, DEPTHS, strict=True)):
-            blocks = nn.ModuleList()
-            for _ in range(depth):
-                blocks.append(ConvViG(width, k, _dilation(number, k), heads, operator))
-                number += 1
-            self.encoder.append(blocks)
-            self.downsamples.append(Downsample(width, widths[min(stage + 1, 3)]))
+        options: dict[str, Any] = {
+            "heads": heads,
+            "operator": operator,
+            "operator_kwargs": operator_kwargs,
+        }
         # Back through the sizes: the decoder's stages have the encoder's widths by resolution.
         wide = (widths[3], widths[3], widths[2], widths[1])
-        narrow = (*wide[1:], widths[0])
-        number = 0
-        for width, next_width, depth in zip(wide, narrow, DEPTHS, strict=True):
-            blocks = nn.ModuleList()
-            for _ in range(depth):
-                dilation = _dilation(number, k)
-                blocks.append(
-                    DeconvViG(width, k, dilation, heads, operator, kernel_size=kernel_size)
-                )
-                number += 1
-            self.decoder.append(blocks)
+        first = 0
+        for depth, width, next_width in zip(DEPTHS, widths, (*widths[1:], widths[3]), strict=True):
+            dilations = [_dilation(number, k) for number in range(first, first + depth)]
+            first += depth
+            self.encoder.append(nn.ModuleList(ConvViG(width, k, d, **options) for d in dilations))
+            self.downsamples.append(Downsample(width, next_width))
+        options["kernel_size"] = kernel_size
+        first = 0
+        for depth, width, next_width in zip(DEPTHS, wide, (*wide[1:], widths[0]), strict=True):
+            dilations = [_dilation(number, k) for number in range(first, first + depth)]
+            first += depth
+            self.decoder.append(nn.ModuleList(DeconvViG(width, k, d, **options) for d in dilations))
             self.upsamples.append(Upsample(width, next_width))
         self.projection = nn.Conv2d(widths[0], out_channels, 3, padding=1)
 
+    def reset_parameters(self) -> None:
+        """Resets all learnable parameters of the module."""
+        self.constructor.reset_parameters()
+        layers = (*self._blocks().values(), *self.downsamples, *self.upsamples, self.projection)
+        for layer in layers:
+            layer.reset_parameters()
+
     def forward(self, images: Tensor | Batch) -> Tensor:
-        """Reconstruct the teacher's features of the images."""
-        images = images_of(images)
-        if self.training:
-            nodes, _ = self._run(images)
-        else:
-            # Rounded features have other nearest neighbours: scores want the graphs of float32.
-            with torch.autocast(images.device.type, enabled=False):
-                nodes, _ = self._run(images)
-        return self.projection(_to_map(nodes))  # type: ignore[no-any-return]
+        """Reconstructs the teacher's features of the images."""
+        images = to_batch(images, normalized=True)
+        with self._graph_precision(images):
+            x, grid_size = self.constructor.embed(images)
+            edge_index = self.constructor.connect(x, images.size(0))
+            x = self.reconstruct(x, edge_index, grid_size)
+        return self.projection(to_maps(x, grid_size))  # type: ignore[no-any-return]
 
+    def reconstruct(self, x: Tensor, edge_index: Tensor, grid_size: tuple[int, int]) -> Tensor:
+        r"""Computes :math:`D[E(\mathcal{G})]` (Eq. 10-14), all layers between stem and projection.
+
+        As ``x`` and ``edge_index`` are its arguments, explainers of PyG apply to it: a given graph is
+        that of the first block, with ``dynamic=False`` that of the whole first stage. Of the other
+        blocks' graphs an explainer's edge mask knows nothing: set ``block.conv.explain = False``.
+
+        Args:
+            x: Node features ``[B * H * W, C]``, image after image, row by row, of the stem.
+            edge_index: Edges ``[2, B * H * W * k]``, grouped by target node, with the k of
+                :class:`~pyg_viglad.GraphConstructor`.
+            grid_size: Rows and columns (H, W).
+
+        Returns:
+            Node features ``[B * H * W, C]``.
+        """
+        batch_size = x.size(0) // (grid_size[0] * grid_size[1])
+        edges: Tensor | None = edge_index
+        sizes = []
+        for stage, downsample in zip(self.encoder, self.downsamples, strict=True):
+            x = self._run_stage(stage, x, edges, grid_size, batch_size)
+            sizes.append(grid_size)
+            x, grid_size = downsample(x, grid_size)
+            edges = None
+        for stage, upsample in zip(self.decoder, self.upsamples, strict=True):
+            x = self._run_stage(stage, x, None, grid_size, batch_size)
+            x, grid_size = upsample(x, grid_size, sizes.pop())
+        return x
+
+    def _run_stage(
+        self,
+        stage: Any,
+        x: Tensor,
+        edge_index: Tensor | None,
+        grid_size: tuple[int, int],
+        batch_size: int,
+    ) -> Tensor:
+        """Runs the blocks of a stage, the first one on ``edge_index`` where given."""
+        k = min(self.k, grid_size[0] * grid_size[1])
+        for block in stage:
+            x, used = block(
+                x,
+                edge_index,
+                batch_size=batch_size,
+                grid_size=grid_size,
+                k=k,
+                return_edge_index=True,
+            )
+            edge_index = None if self.dynamic else used
+        return x
+
+    @torch.no_grad()
     def graphs(self, images: Tensor | Batch, blocks: bool = False) -> dict[str, Batch]:
-        """Give the graphs of the images on their way through the network (Fig. 5 of the paper).
+        """Returns the graphs of the images on their way through the network (Fig. 5 of the paper).
 
-        The network runs in evaluation mode and without gradients. See
-        :func:`~pyg_viglad.graphs.record_graphs` for graphs in pixels of the original images,
-        with scores.
+        The network runs in evaluation mode. See :func:`~pyg_viglad.graphs.record_graphs` for graphs in
+        pixels of the original images, with scores.
 
         Args:
             images: Images ``[B, 3, H, W]`` or a ``Batch`` with ``img``.
-            blocks: Also give the graph that every block used, as ``"encoder.0"`` to ``"encoder.11"``
-                and ``"decoder.0"`` to ``"decoder.11"``, in the order of the network.
+            blocks: Whether to also return the graph that every block used, as ``"encoder.0"`` to
+                ``"encoder.11"`` and ``"decoder.0"`` to ``"decoder.11"``, in the order of the network.
 
         Returns:
             A ``Batch`` each under ``"input"`` (before the first block), ``"encoder"`` (the nearest
@@ -158,78 +203,59 @@ class ViGAutoEncoder(nn.Module):
             ``edge_index``, ``distance`` (``[E]``, between L2-normalised features, in [0, 2]), ``pos``,
             ``grid_size`` and ``img_size``.
         """
-        images = images_of(images)
-        image_size = (images.size(2), images.size(3))
+        images = to_batch(images, normalized=True)
+        batch_size = images.size(0)
+        seen: list[tuple[str, Tensor, Tensor | None, tuple[int, int]]] = []
+        hooks = []
+        for name, block in self._blocks().items():
+            hook = partial(_see_operator, seen, name)
+            hooks.append(block.conv.register_forward_pre_hook(hook, with_kwargs=True))
+        for name, layers in (("encoder", self.downsamples), ("decoder", self.upsamples)):
+            hooks.append(layers[-1].register_forward_hook(partial(_see_output, seen, name)))
         training = self.training
         self.eval()
-        with torch.no_grad():
-            _, trace = self._run(images, trace=True)
-        self.train(training)
+        try:
+            with self._graph_precision(images):
+                x, grid_size = self.constructor.embed(images)
+                edge_index = self.constructor.connect(x, batch_size)
+                seen.append(("input", x, edge_index, grid_size))
+                self.reconstruct(x, edge_index, grid_size)
+        finally:
+            self.train(training)
+            for handle in hooks:
+                handle.remove()
+        graphs = {}
+        chosen, chosen_edges = x, edge_index
+        for name, x, edges, grid_size in seen:
+            if edges is None:
+                edges = self.constructor.connect(x, batch_size)
+            if edges is not chosen_edges:  # otherwise a block took over the graph of an earlier one
+                chosen, chosen_edges = x, edges
+            if blocks or "." not in name:
+                unit = F.normalize(chosen.float())
+                graphs[name] = grid_graphs(
+                    chosen,
+                    edges,
+                    grid_size,
+                    (images.size(2), images.size(3)),
+                    distance=(unit[edges[0]] - unit[edges[1]]).norm(dim=1),
+                )
+        return graphs
+
+    def _blocks(self) -> dict[str, ViGBlock]:
+        """Returns all blocks as ``"encoder.0"``, ``"encoder.1"``, ... in the order of the network."""
+        parts: dict[str, Any] = {"encoder": self.encoder, "decoder": self.decoder}
         return {
-            name: grid_graphs(
-                nodes.x,
-                edge_index,
-                nodes.grid_size,
-                image_size,
-                distance=_distance(nodes, edge_index),
-            )
-            for name, (nodes, edge_index) in trace.items()
-            if blocks or "." not in name
+            f"{name}.{number}": block
+            for name, stages in parts.items()
+            for number, block in enumerate(block for stage in stages for block in stage)
         }
 
-    def _run(self, images: Tensor, trace: bool = False) -> tuple[_Nodes, dict[str, _Graph]]:
-        """Run encoder and decoder; with ``trace``, keep every graph and what chose it."""
-        x, grid_size = self.constructor.embed(images)
-        nodes = _Nodes(x, grid_size, images.size(0))
-        graph: _Graph | None = _Graph(nodes, self.constructor.connect(x, images.size(0)))
-        kept: dict[str, _Graph] = {}
-        if trace and graph is not None:
-            kept["input"] = graph
-
-        def run_stage(stage: Any, name: str, first: int, nodes: _Nodes) -> _Nodes:
-            nonlocal graph
-            for number, block in enumerate(stage, start=first):
-                x, edge_index = block(
-                    nodes.x,
-                    None if graph is None else graph.edge_index,
-                    batch_size=nodes.batch_size,
-                    grid_size=nodes.grid_size,
-                    k=None if graph is None else graph.edge_index.size(1) // nodes.x.size(0),
-                    return_edge_index=True,
-                )
-                if graph is None:
-                    # A block chooses neighbours among the features that enter its operator.
-                    chosen = nodes._replace(x=block.fc_in(nodes.x)) if trace else nodes
-                    graph = _Graph(chosen, edge_index)
-                if trace:
-                    kept[f"{name}.{number}"] = graph
-                nodes = nodes._replace(x=x)
-                graph = None if self.dynamic else graph
-            graph = None
-            return nodes
-
-        sizes = []
-        first = 0
-        for stage, downsample in zip(self.encoder, self.downsamples, strict=True):
-            nodes = run_stage(stage, "encoder", first, nodes)
-            sizes.append(nodes.grid_size)
-            x, grid_size = downsample(nodes.x, nodes.grid_size)
-            nodes = _Nodes(x, grid_size, nodes.batch_size)
-            first += len(stage)  # type: ignore[arg-type]
-        if trace:
-            kept["encoder"] = self._connect(nodes)
-        first = 0
-        for stage, upsample in zip(self.decoder, self.upsamples, strict=True):
-            nodes = run_stage(stage, "decoder", first, nodes)
-            x, grid_size = upsample(nodes.x, nodes.grid_size, sizes.pop())
-            nodes = _Nodes(x, grid_size, nodes.batch_size)
-            first += len(stage)  # type: ignore[arg-type]
-        if trace:
-            kept["decoder"] = self._connect(nodes)
-        return nodes, kept
-
-    def _connect(self, nodes: _Nodes) -> _Graph:
-        return _Graph(nodes, self.constructor.connect(nodes.x, nodes.batch_size))
+    def _graph_precision(self, images: Tensor) -> AbstractContextManager[Any]:
+        """Disables autocast in evaluation: rounded features have other nearest neighbours."""
+        if self.training:
+            return nullcontext()
+        return torch.autocast(images.device.type, enabled=False)
 
     def __repr__(self) -> str:
         operator = self.operator if isinstance(self.operator, str) else "custom"
@@ -237,18 +263,19 @@ class ViGAutoEncoder(nn.Module):
 
 
 def _dilation(block: int, k: int) -> int:
-    """Dilation of a block, ViG's schedule: one more each four blocks, at most what 7 x 7 nodes allow."""
+    """Returns ViG's dilation: one more every four blocks, at most what 7 x 7 nodes allow."""
     return max(1, min(block // 4 + 1, 49 // k))
 
 
-def _to_map(nodes: _Nodes) -> Tensor:
-    rows, columns = nodes.grid_size
-    return nodes.x.view(nodes.batch_size, rows, columns, -1).permute(0, 3, 1, 2)
+def _see_operator(
+    seen: list[Any], name: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Notes the nodes and edges that enter the operator of a block."""
+    seen.append((name, args[0], args[1], kwargs["grid_size"]))
 
 
-def _distance(nodes: _Nodes, edge_index: Tensor) -> Tensor:
-    """Length of the difference of L2-normalised features along each edge, ``[E]``."""
-    unit = F.normalize(nodes.x.float())
-    difference = unit[edge_index[0]] - unit[edge_index[1]]
-    distance: Tensor = torch.linalg.vector_norm(difference, dim=1)
-    return distance
+def _see_output(
+    seen: list[Any], name: str, _: nn.Module, args: tuple[Any, ...], out: tuple[Tensor, Any]
+) -> None:
+    """Notes the nodes that leave encoder or decoder."""
+    seen.append((name, out[0], None, out[1]))

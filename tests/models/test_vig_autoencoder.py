@@ -1,9 +1,20 @@
 import pytest
 import torch
-from torch_geometric.nn import GraphConv
+import torch.nn.functional as F
+from torch import nn
+from torch_geometric.explain import Explainer, GNNExplainer
+from torch_geometric.nn import GraphConv, MessagePassing
 
 from pyg_viglad import ViGAutoEncoder
-from pyg_viglad.nn import ConvViG, DeconvViG, knn_graph
+from pyg_viglad.models import vig_autoencoder
+from pyg_viglad.nn import ConvViG, DeconvViG
+from tests.oracles.knn_graph import knn_graph_oracle
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+    """Fewer blocks where their number proves nothing."""
+    monkeypatch.setattr(vig_autoencoder, "DEPTHS", (2, 1, 2, 1))
 
 
 def test_structure_of_the_paper():
@@ -35,7 +46,7 @@ def test_grids_go_down_and_back_by_the_same_sizes():
 
 
 @pytest.mark.parametrize("size", [(64, 96), (68, 64), (96, 64)])
-def test_any_size(size):
+def test_any_size(size, shallow):
     # In double precision, as a rounded distance may choose another neighbour.
     model = ViGAutoEncoder(16, image_size=64).double().eval()
     images = torch.rand(2, 3, *size, dtype=torch.float64)
@@ -45,7 +56,7 @@ def test_any_size(size):
     assert torch.allclose(output[1:], model(images[1:]), atol=1e-9)
 
 
-def test_gradients_reach_every_weight():
+def test_gradients_reach_every_weight(shallow):
     model = ViGAutoEncoder(16, image_size=64)
     model(torch.rand(2, 3, 64, 64)).square().mean().backward()
     without = [
@@ -56,57 +67,116 @@ def test_gradients_reach_every_weight():
     assert without == []
 
 
-@pytest.mark.parametrize("operator", ["max_relative", "edge", "sage", "gin", "gatv2", GraphConv])
-def test_operators(operator):
+@pytest.mark.parametrize("operator", ["edge", "gatv2", "TransformerConv", GraphConv])
+def test_operators(operator, shallow):
     model = ViGAutoEncoder(16, image_size=32, operator=operator)
     output = model(torch.rand(2, 3, 32, 32))
     assert output.shape == (2, 16, 8, 8)
     output.sum().backward()
 
 
-def test_static_graphs_are_shared_by_a_stage():
+def test_operator_kwargs_reach_all_blocks(shallow):
+    model = ViGAutoEncoder(16, image_size=32, operator="sage", operator_kwargs={"aggr": "mean"})
+    convs = [module for module in model.modules() if isinstance(module, MessagePassing)]
+    assert [conv.aggr for conv in convs] == 12 * ["mean"]
+
+
+def test_static_graphs_are_shared_by_a_stage(shallow):
     images = torch.rand(1, 3, 64, 64)
     static = ViGAutoEncoder(16, image_size=64, dynamic=False).eval().graphs(images, blocks=True)
-    assert torch.equal(static["encoder.4"].edge_index, static["encoder.9"].edge_index)
+    assert torch.equal(static["encoder.3"].edge_index, static["encoder.4"].edge_index)
     assert torch.equal(static["input"].edge_index, static["encoder.1"].edge_index)
     dynamic = ViGAutoEncoder(16, image_size=64).eval().graphs(images, blocks=True)
-    assert not torch.equal(dynamic["encoder.4"].edge_index, dynamic["encoder.9"].edge_index)
+    assert not torch.equal(dynamic["encoder.3"].edge_index, dynamic["encoder.4"].edge_index)
 
 
-def test_graphs_are_neighbours_among_their_own_features():
-    model = ViGAutoEncoder(16, image_size=64).eval()
-    graphs = model.graphs(torch.rand(2, 3, 64, 64))
+def test_graphs_are_neighbours_among_their_own_features(shallow):
+    model = ViGAutoEncoder(16, image_size=64).double().eval()
+    graphs = model.graphs(torch.rand(2, 3, 64, 64).double())
     assert list(graphs) == ["input", "encoder", "decoder"]
     for name in ("input", "decoder"):
         graph = graphs[name][1]
-        assert torch.equal(graph.edge_index, knn_graph(graph.x, 12, loop=True, cosine=True))
+        expected = knn_graph_oracle(graph.x, 12, loop=True, cosine=True)
+        assert torch.equal(graph.edge_index, expected)
         assert graph.img_size.tolist() == [[64, 64]]
 
 
-def test_block_graphs_are_neighbours_among_the_features_that_chose_them():
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_block_graphs_are_neighbours_among_the_features_that_chose_them(dynamic, shallow):
     """Also where a static graph serves several blocks, and the model stays in training mode."""
-    for dynamic in (True, False):
-        model = ViGAutoEncoder(16, image_size=64, k=5, dynamic=dynamic)
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        graphs = model.graphs(torch.rand(2, 3, 64, 96), blocks=True)
-        assert model.training
-        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-        blocks = [block for stage in model.encoder for block in stage]
-        for number in (0, 1, 2, 5):
-            graph = graphs[f"encoder.{number}"][1]
-            first = number if dynamic else (0, 0, 2, 2, 4, 4)[number]
-            dilation = blocks[first].dilation if first else 1
-            assert torch.equal(
-                graph.edge_index, knn_graph(graph.x, 5, loop=True, cosine=True, dilation=dilation)
-            )
-            unit = torch.nn.functional.normalize(graph.x, dim=1)
-            source, target = graph.edge_index
-            distance = (unit[source] - unit[target]).norm(dim=1)
-            assert torch.allclose(graph.distance, distance, atol=1e-5)
-            assert (graph.distance.view(-1, 5).diff(dim=1) >= -1e-3).all()  # nearest first
+    model = ViGAutoEncoder(16, image_size=64, k=5, dynamic=dynamic).double()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    graphs = model.graphs(torch.rand(2, 3, 64, 96).double(), blocks=True)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    blocks = [block for stage in model.encoder for block in stage]
+    for number in range(5):
+        graph = graphs[f"encoder.{number}"][1]
+        first = number if dynamic else (0, 0, 2, 3, 3)[number]
+        dilation = blocks[first].dilation if first else 1
+        expected = knn_graph_oracle(graph.x, 5, loop=True, cosine=True, dilation=dilation)
+        assert torch.equal(graph.edge_index, expected)
+        unit = F.normalize(graph.x, dim=1)
+        source, target = graph.edge_index
+        assert torch.allclose(graph.distance, (unit[source] - unit[target]).norm(dim=1).float())
+        assert (graph.distance.view(-1, 5).diff(dim=1) >= -1e-6).all()  # nearest first
 
 
-def test_single_smallest_image_trains():
+def test_graphs_are_those_of_the_forward_pass_also_under_autocast(shallow):
+    model = ViGAutoEncoder(16, image_size=64, k=5).eval()
+    images = torch.rand(1, 3, 64, 64)
+    expected, graphs = model(images), model.graphs(images, blocks=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model.graphs(images, blocks=True)
+        assert torch.allclose(model(images).float(), expected, atol=0.05, rtol=0.05)
+    assert all(torch.equal(half[name].edge_index, graphs[name].edge_index) for name in graphs)
+
+
+class FrozenGraph(nn.Module):
+    """Explains the graph that enters the network, which its whole first stage works on."""
+
+    def __init__(self, model, grid_size):
+        super().__init__()
+        self.model = model
+        self.grid_size = grid_size
+        first = list(model.encoder[0].modules())
+        for module in model.modules():
+            if isinstance(module, MessagePassing) and module not in first:
+                module.explain = False  # these have graphs of their own
+
+    def forward(self, x, edge_index):
+        return self.model.reconstruct(x, edge_index, self.grid_size)
+
+
+def test_explainer_finds_the_edges_of_a_frozen_graph(shallow):
+    model = ViGAutoEncoder(16, image_size=32, k=4, dynamic=False).eval()
+    batch = model.constructor(torch.rand(1, 3, 32, 32))
+    explainer = Explainer(
+        FrozenGraph(model, (8, 8)),
+        GNNExplainer(epochs=3),
+        explanation_type="model",
+        edge_mask_type="object",
+        model_config={"mode": "regression", "task_level": "node", "return_type": "raw"},
+    )
+    mask = explainer(batch.x.detach(), batch.edge_index).edge_mask
+    assert mask.shape == (8 * 8 * 4,)
+    assert (mask.view(64, 4)[:, 1:].amax(dim=1) > 0).all()
+
+
+def test_reset_parameters_reproduces_the_state(shallow):
+    model = ViGAutoEncoder(16, image_size=32)
+    states = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        model.reset_parameters()
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        with torch.no_grad():
+            for value in model.state_dict().values():
+                value.add_(1)
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_single_smallest_image_trains(shallow):
     """With one image of 64 x 64 the deepest stage has a single node."""
     model = ViGAutoEncoder(16, image_size=64)
     assert model(torch.rand(1, 3, 64, 64)).isfinite().all()
