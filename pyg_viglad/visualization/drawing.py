@@ -1,4 +1,4 @@
-"""Colours, inputs, sheets of panels, what is drawn in a panel, and files: what figures share."""
+"""Palette, inputs, layout, panels and files, shared by all figures."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ Numbers: TypeAlias = Tensor | Sequence[float]
 XY: TypeAlias = tuple[float, float]
 Nodes: TypeAlias = Tensor | Sequence[int] | Sequence[XY] | XY | int
 
-# Colours. Those of Okabe and Ito are told apart with every kind of colour vision.
+# The palette. Okabe and Ito's colours are distinguishable with all kinds of colour vision.
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 KIND_COLORS = {
     "good": "#6b7280",
@@ -111,7 +111,7 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def kind_colors(kinds: Iterable[str]) -> dict[str, str]:
-    """Return a colour for each kind of image: its own, or the next of Okabe and Ito's others."""
+    """Returns a colour for each kind of image: its fixed one, or the next that is free."""
     kinds = list(kinds)
     others = [kind for kind in kinds if kind not in KIND_COLORS]
     spare = OKABE_ITO[2:6]
@@ -119,13 +119,13 @@ def kind_colors(kinds: Iterable[str]) -> dict[str, str]:
 
 
 def kind_order(kinds: Iterable[str]) -> list[str]:
-    """Return kinds in the order of the figures: good, logical, structural, then others by name."""
+    """Returns kinds in the order of the figures: good, logical, structural, then others by name."""
     known = list(KIND_COLORS)
     return sorted(set(kinds), key=lambda k: (known.index(k) if k in known else len(known), k))
 
 
 def rank_colors(count: int) -> ScalarMappable:
-    """Return one colour per rank, 1 to ``count``, from dark (nearest) to bright (farthest)."""
+    """Returns one colour per rank, 1 to ``count``, from dark (nearest) to bright (farthest)."""
     # The palest end is left out: it would vanish on the lightened picture.
     colors = colormaps["viridis"](np.linspace(0.0, 0.95, max(count, 2)))[:count]
     norm = BoundaryNorm(np.arange(count + 1) + 0.5, count)
@@ -136,7 +136,7 @@ def rank_colors(count: int) -> ScalarMappable:
 
 
 def as_images(images: Images) -> list[Array]:
-    """Return every image as a float array ``[H, W, 3]`` in [0, 1]."""
+    """Returns every image as a float array ``[H, W, 3]`` in [0, 1]."""
     if isinstance(images, Tensor | np.ndarray):
         several = images.ndim == 4
     else:
@@ -155,7 +155,7 @@ def as_images(images: Images) -> list[Array]:
 
 
 def as_image(image: ImageLike) -> Array:
-    """Return the one image as a float array ``[H, W, 3]`` in [0, 1]."""
+    """Returns the one image as a float array ``[H, W, 3]`` in [0, 1]."""
     arrays = as_images(image)
     if len(arrays) != 1:
         raise ValueError(f"Expected one image (got {len(arrays)})")
@@ -163,12 +163,12 @@ def as_image(image: ImageLike) -> Array:
 
 
 def size_of(picture: Array) -> tuple[int, int]:
-    """Return height and width of a picture in pixels."""
+    """Returns height and width of a picture in pixels."""
     return int(picture.shape[0]), int(picture.shape[1])
 
 
 def as_maps(maps: Maps, name: str, count: int) -> list[Array]:
-    """Return one float array ``[H, W]`` per image; ``[B, 1, H, W]`` is read as ``[B, H, W]``."""
+    """Returns one float array ``[H, W]`` per image; ``[B, 1, H, W]`` is read as ``[B, H, W]``."""
     if len(maps) != count:
         raise ValueError(f"Expected {name} for {count} images (got {len(maps)})")
     arrays = []
@@ -187,7 +187,7 @@ def as_maps(maps: Maps, name: str, count: int) -> list[Array]:
 
 
 def as_mask(mask: Any) -> NDArray[np.bool_] | None:
-    """Return the one mask ``[H, W]``, if there is one."""
+    """Returns the one mask ``[H, W]``, if there is one."""
     if mask is None:
         return None
     found: NDArray[np.bool_] = as_maps(torch.as_tensor(mask)[None], "mask", 1)[0] > 0.5
@@ -195,7 +195,7 @@ def as_mask(mask: Any) -> NDArray[np.bool_] | None:
 
 
 def as_numbers(values: Numbers, name: str, count: int) -> list[float]:
-    """Return one finite number per image."""
+    """Returns one finite number per image."""
     numbers = torch.as_tensor(values).detach().cpu().double()
     if tuple(numbers.shape) != (count,):
         raise ValueError(f"Expected {name} of shape [{count}] (got {list(numbers.shape)})")
@@ -205,7 +205,7 @@ def as_numbers(values: Numbers, name: str, count: int) -> list[float]:
 
 
 def as_texts(texts: Sequence[str] | None, name: str, count: int) -> list[str]:
-    """Return one text per image, empty ones where there are none."""
+    """Returns one text per image, empty ones where there are none."""
     if texts is None:
         return [""] * count
     if isinstance(texts, str) or len(texts) != count:
@@ -215,7 +215,7 @@ def as_texts(texts: Sequence[str] | None, name: str, count: int) -> list[str]:
 
 
 def score_texts(values: Numbers | None, name: str, count: int) -> list[str]:
-    """Return a text such as "score = 5.2" per image, empty ones where there are no scores."""
+    """Returns a text such as "score = 5.2" per image, empty ones where there are no scores."""
     if values is None:
         return [""] * count
     symbol = name.removesuffix("s").replace("_", " ")
@@ -225,7 +225,7 @@ def score_texts(values: Numbers | None, name: str, count: int) -> list[str]:
 
 
 def as_positions(nodes: Nodes, graphs: Sequence[Data]) -> list[XY]:
-    """Return one position in pixels of the picture per graph, from positions or node numbers.
+    """Returns one position in pixels of the picture per graph, from positions or node numbers.
 
     Where there is one graph, a single number or position may stand without its list.
     """
@@ -245,7 +245,7 @@ def as_positions(nodes: Nodes, graphs: Sequence[Data]) -> list[XY]:
 
 
 def check_arguments(dimming: float, **counts: int | None) -> None:
-    """Check that ``dimming`` lies in [0, 1] and that counts are at least 1."""
+    """Checks that ``dimming`` lies in [0, 1] and that counts are at least 1."""
     for name, number in counts.items():
         if number is not None and number < 1:
             raise ValueError(f"Expected {name} of at least 1 (got {number})")
@@ -257,7 +257,7 @@ def check_arguments(dimming: float, **counts: int | None) -> None:
 
 
 def format_number(value: float, digits: int) -> str:
-    """Write a number with so many digits after the point and a proper minus sign."""
+    """Writes a number with ``digits`` decimals and a proper minus sign."""
     text = f"{value:.{digits}f}"
     if float(text) == 0:
         text = text.lstrip("-")
@@ -265,7 +265,7 @@ def format_number(value: float, digits: int) -> str:
 
 
 def wrap(text: str, length: float, font: float = FONT) -> str:
-    """Break the lines of a text that are longer than so many inches."""
+    """Breaks lines longer than ``length`` inches; a word only where it is much longer."""
     characters = max(8, int(length / (0.0089 * font)))  # a generous character
     lines = []
     for part in text.split("\n"):
@@ -286,7 +286,7 @@ class NotebookFigure(Figure):
     """A figure that notebooks show without pyplot and without ``%matplotlib inline``."""
 
     def savefig(self, fname: Any, *, transparent: bool | None = None, **kwargs: Any) -> None:
-        """Save the figure as matplotlib does, fonts embedded as TrueType (Type 42)."""
+        """Saves the figure as matplotlib does, fonts embedded as TrueType (Type 42)."""
         with _embedded_fonts():
             super().savefig(fname, transparent=transparent, **kwargs)
 
@@ -322,7 +322,7 @@ class Sheet:
     def add_bar(
         self, scale: ScalarMappable, span: tuple[int, int] | None = None, **kwargs: Any
     ) -> tuple[Colorbar, float]:
-        """Draw a colour bar on the right of all rows, or below the columns from first to last.
+        """Draws a colour bar on the right of all rows, or below the columns from first to last.
 
         Returns:
             The bar, and its length in inches.
@@ -353,7 +353,7 @@ class Sheet:
     def add_rank_bar(
         self, colors: ScalarMappable, count: int, span: tuple[int, int] | None = None
     ) -> None:
-        """Draw the colour bar of the ranks, nearest at the top (or left, below columns)."""
+        """Draws the colour bar of the ranks, nearest at the top (or left, below columns)."""
         bar, length = self.add_bar(colors, span)
         step = max(-(-count // 15), -(-count // max(1, int(length / 0.15))))
         bar.set_ticks([rank for rank in range(1, count + 1) if rank == 1 or rank % step == 0])
@@ -379,7 +379,7 @@ def make_sheet(
     width: float | None = None,
     ax: AxesLike | None = None,
 ) -> Sheet:
-    """Build a grid of panels in the images' own shapes, with room for the text around them.
+    """Builds a grid of panels in the images' own shapes, with room for the text around them.
 
     Args:
         sizes: Height and width of the images, one per row.
@@ -461,7 +461,7 @@ def make_sheet(
 def make_chart(
     ax: AxesLike | None, count: int, width: float, height: float, columns: int = 1, **kwargs: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its axes for charts, so many a row: a new one's, or the user's."""
+    """Returns a figure and its axes for charts, new ones in rows of ``columns`` or the user's."""
     if ax is not None:
         panels = _own_axes(ax, 1, count)[0]
         return _figure_of(panels[0]), panels
@@ -497,20 +497,20 @@ def _own_axes(ax: AxesLike, rows: int, columns: int) -> list[list[Axes]]:
 
 
 def show_image(panel: Axes, array: Array, size: tuple[int, int], **kwargs: Any) -> None:
-    """Draw an array over a picture of ``size`` pixels, pixel edges at whole numbers."""
+    """Draws an array over a picture of ``size`` pixels, pixel edges at whole numbers."""
     height, width = size
     panel.imshow(array, extent=(0, width, height, 0), origin="upper", aspect="equal", **kwargs)
     panel.set(xlim=(0, width), ylim=(height, 0))
 
 
 def width_on_paper(panel: Axes, size: tuple[int, int]) -> float:
-    """Return the width in points of a picture of ``size`` pixels in a panel."""
+    """Returns the width in points of a picture of ``size`` pixels in a panel."""
     box = panel.get_window_extent()
     return float(72 * min(box.width, box.height * size[1] / size[0]) / _figure_of(panel).dpi)
 
 
 def dim(image: Array, amount: float) -> Array:
-    """Fade an image ``[H, W, 3]`` towards light gray, by 0 (not at all) to 1, for lines to stand out."""
+    """Fades an image ``[H, W, 3]`` towards light gray, by 0 (not at all) to 1, for lines to stand out."""
     gray = image @ np.array([0.299, 0.587, 0.114])
     faded: Array = image + amount * (gray[..., None] - image)
     faded = np.clip(faded + 0.7 * amount * (0.92 - faded), 0, 1)
@@ -518,7 +518,7 @@ def dim(image: Array, amount: float) -> Array:
 
 
 def casing(width: float) -> list[Any]:
-    """Return path effects that put a white border around a line or a text."""
+    """Returns path effects that put a white border around a line or a text."""
     return [pe.withStroke(linewidth=width, foreground="white")]
 
 
@@ -543,7 +543,7 @@ def draw_node(
     dimming: float,
     marks: bool = False,
 ) -> None:
-    """Draw the picture, a node's patch, its neighbours' patches and the lines to them.
+    """Draws the picture, a node's patch, its neighbours' patches and the lines to them.
 
     Args:
         panel: Where to draw.
@@ -614,7 +614,7 @@ def draw_node(
 def draw_node_square(
     panel: Axes, center: Array, size: Array, color: str, width: float, cased: float, gid: str
 ) -> None:
-    """Draw the border of a node's patch of ``size`` (width, height), with a white casing."""
+    """Draws the border of a node's patch of ``size`` (width, height), with a white casing."""
     x, y = center - size / 2
     square = Rectangle(
         (float(x), float(y)),
@@ -634,7 +634,7 @@ def draw_node_square(
 def write(
     panel: Axes, text: str, xy: XY, offset: XY, *, units: Any = "axes fraction", **style: Any
 ) -> None:
-    """Write a text beside a place in a panel, so many points to the right and above."""
+    """Writes a text ``offset`` points to the right of and above the place ``xy`` in a panel."""
     panel.annotate(
         text,
         xy=xy,
@@ -647,13 +647,13 @@ def write(
 
 
 def caption(panel: Axes, text: str, fontsize: float = SMALL) -> None:
-    """Write a short line under a panel."""
+    """Writes a short line under a panel."""
     style = {"ha": "center", "va": "top", "fontsize": fontsize, "gid": "caption"}
     write(panel, text, (0.5, 0), (0, -2.5), **style)
 
 
 def legend_below(panel: Axes, handles: Sequence[Any], fontsize: float, columns: int = 3) -> None:
-    """Put a legend below a panel and its caption."""
+    """Puts a legend below a panel and its caption."""
     legend = panel.legend(
         handles=handles,
         loc="upper center",
@@ -678,7 +678,7 @@ def draw_outline(
     cased: bool = True,
     gid: str = "truth",
 ) -> None:
-    """Draw the border of a mask along the edges of its pixels (nothing if the mask is empty)."""
+    """Draws the border of a mask along the edges of its pixels (nothing if the mask is empty)."""
     segments = list(mask_outline(mask, size))
     # A white line under it keeps it apart from a picture of its colour.
     under = [(2.6, "white", f"{gid}-casing")] if cased else []
@@ -690,7 +690,7 @@ def draw_outline(
 
 
 def mask_outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return segments ``[n, 2, 2]`` (ends, x and y) between a mask's pixels and all others.
+    """Returns segments ``[n, 2, 2]`` (ends, x and y) between a mask's pixels and all others.
 
     Args:
         mask: The mask ``[h, w]``.

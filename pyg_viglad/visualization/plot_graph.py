@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.utils import remove_self_loops
 
 from pyg_viglad.graphs import graph_of_image, neighbor_changes, neighbor_ranks
 from pyg_viglad.transforms import ImageLike
@@ -97,16 +98,9 @@ def plot_graph(
         raise ValueError("Expected graph to have the field 'distance' to colour by (got none)")
     truth = drawing.as_mask(mask)
 
-    ranks = neighbor_ranks(new.edge_index)
-    parts = {"edges": new.edge_index[:, ranks > 0]}
-    labels = {"edges": title or ""}
-    if old is not None:
-        parts = neighbor_changes(old, new)._asdict()
-        kept, lost, gained = (edges.size(1) for edges in parts.values())
-        whole = {"kept": kept + lost, "lost": kept + lost, "gained": kept + gained}
-        for kind, edges in parts.items():
-            share = 100 * edges.size(1) / max(whole[kind], 1)
-            labels[kind] = f"{kind} {edges.size(1):,} ({share:.0f}%)"
+    all_edges, _ = remove_self_loops(new.edge_index)
+    parts = {"edges": all_edges} if old is None else neighbor_changes(old, new)._asdict()
+    labels = {} if old is None else _labels(**parts)
     single = overlay or old is None
     width = (3.5 if single else 7.2) if width is None else width
     narrow = not single and width < 5.5
@@ -114,7 +108,7 @@ def plot_graph(
         [size],
         1 if single else len(parts),
         row_labels=["" if single else title or ""],
-        column_titles=[title or ""] if single else [labels[kind] for kind in parts],
+        column_titles=[title or ""] if single else list(labels.values()),
         captions=2 if narrow else 1,
         right=0.7 if old is None else 0.0,
         bottom=0.25 if single and old is not None else 0.0,
@@ -124,7 +118,7 @@ def plot_graph(
     )
     panels = sheet.panels[0]
     inches = drawing.width_on_paper(panels[0], size) / 72
-    step = every or _thinning(new, new.edge_index[1, ranks > 0], DENSITY * inches)
+    step = every or _thinning(new, all_edges[1], DENSITY * inches)
     drawn = {}
     for kind, edges in parts.items():
         chosen = _choose(old if old is not None and kind == "lost" else new, step, num_neighbors)
@@ -140,19 +134,7 @@ def plot_graph(
             drawing.draw_outline(panel, truth, size)
 
     if old is None:
-        neighbors, centers = parts["edges"]
-        values: Tensor = (new.pos[neighbors] - new.pos[centers]).norm(dim=1)
-        if color_by == "distance":
-            values = new.distance.double()[ranks > 0]
-        high = float(values.max()) if len(values) else 0.0
-        scale = ScalarMappable(Normalize(0, high or 1.0), "viridis")
-        order = drawn["edges"].nonzero()[:, 0]
-        order = order[values[order].argsort(descending=True, stable=True)]  # the smallest on top
-        style = {"array": values[order].numpy(), "cmap": scale.cmap, "norm": scale.norm}
-        _draw_edges(panels[0], new, parts["edges"][:, order], size, "edges", **style)
-        bar, _ = sheet.add_bar(scale)
-        unit = "length of edge (pixels)" if color_by == "length" else "distance of features"
-        bar.set_label(unit, fontsize=sheet.small)
+        _draw_measured(sheet, new, drawn["edges"], size, color_by)
     else:
         for number, (kind, edges) in enumerate(parts.items()):
             panel = panels[0 if single else number]
@@ -171,6 +153,16 @@ def plot_graph(
         text = _count(number, total, step)
         drawing.caption(panel, text.replace(" (", "\n(") if narrow else text, sheet.small)
     return sheet.figure
+
+
+def _labels(kept: Tensor, lost: Tensor, gained: Tensor) -> dict[str, str]:
+    """How many edges are kept, lost and gained, and their share of the graph that they are of."""
+    before, after = kept.size(1) + lost.size(1), kept.size(1) + gained.size(1)
+    counts = {"kept": (kept, before), "lost": (lost, before), "gained": (gained, after)}
+    return {
+        kind: f"{kind} {edges.size(1):,} ({100 * edges.size(1) / max(whole, 1):.0f}%)"
+        for kind, (edges, whole) in counts.items()
+    }
 
 
 def _on_step(nodes: Tensor, graph: Data, step: int) -> Tensor:
@@ -202,6 +194,25 @@ def _thinning(graph: Data, centers: Tensor, most: float) -> int:
 def _keys(edges: Tensor, graph: Data) -> Tensor:
     """A number for each pair of nodes."""
     return edges[1] * len(graph.pos) + edges[0]
+
+
+def _draw_measured(
+    sheet: drawing.Sheet, graph: Data, drawn: Tensor, size: tuple[int, int], color_by: str
+) -> None:
+    """Draw edges coloured by a value, the smallest on top, and the colour bar."""
+    values: Tensor = (graph.pos[graph.edge_index[0]] - graph.pos[graph.edge_index[1]]).norm(dim=1)
+    if color_by == "distance":
+        values = graph.distance.double()
+    edges, values = remove_self_loops(graph.edge_index, values)
+    high = float(values.max()) if len(values) else 0.0
+    scale = ScalarMappable(Normalize(0, high or 1.0), "viridis")
+    order = drawn.nonzero()[:, 0]
+    order = order[values[order].argsort(descending=True, stable=True)]
+    style = {"array": values[order].numpy(), "cmap": scale.cmap, "norm": scale.norm}
+    _draw_edges(sheet.panels[0][0], graph, edges[:, order], size, "edges", **style)
+    bar, _ = sheet.add_bar(scale)
+    unit = "length of edge (pixels)" if color_by == "length" else "distance of features"
+    bar.set_label(unit, fontsize=sheet.small)
 
 
 def _draw_edges(
