@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from pyg_viglad.datasets.base import list_images
+from pyg_viglad.datasets import list_images
 from pyg_viglad.transforms import to_image
 
 __all__ = ["PenaltyImages", "StepSampler", "TeacherCache", "step_seed"]

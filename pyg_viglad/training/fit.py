@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch
 
-from pyg_viglad.models.viglad import ViGLAD
+from pyg_viglad.models import ViGLAD
 from pyg_viglad.training.data import StepSampler, TeacherCache
 from pyg_viglad.transforms import to_batch
 

@@ -7,11 +7,10 @@ import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
 
-from pyg_viglad.models import PDN, BackboneFeatures
-from pyg_viglad.models.viglad import ViGLAD
+from pyg_viglad.models import PDN, BackboneFeatures, ViGLAD
 from pyg_viglad.scoring import ChannelNormalization
 from pyg_viglad.training.data import TeacherCache, step_seed
-from pyg_viglad.transforms.to_image import ImageNetNormalization
+from pyg_viglad.transforms import ImageNetNormalization
 
 __all__ = ["DistillationModule", "ViGLADModule"]
 

@@ -75,7 +75,7 @@ def test_folder_without_augmentation(tmp_path):
 def test_penalty_image_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match="folder of images"):
         PenaltyImages(tmp_path / "none")
-    with pytest.raises(ValueError, match="at least one image"):
+    with pytest.raises(ValueError, match="Expected images in"):
         PenaltyImages(tmp_path)
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"broken\.png"):
