@@ -10,15 +10,13 @@ value's rank and origin.
     python -m benchmarks.speed.aggregation --threads 1
 """
 
-import time
 from collections.abc import Callable
-from statistics import median
 
 import torch
 from torch import Tensor
 
-from benchmarks.speed._rivals import aggregations
-from benchmarks.speed._timing import make_parser, markdown_table, median_times, start
+from benchmarks.speed.rivals import aggregations
+from benchmarks.speed.timing import make_parser, markdown, of_ours, start, time_in_turns
 from pyg_viglad.nn import knn_graph
 
 
@@ -30,51 +28,29 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     start(args)
     x = torch.randn(args.nodes, args.channels)
-    ways = aggregations(knn_graph(x, args.k, loop=True, cosine=True), args.k, args.channels)
+    gradient = torch.randn_like(x)
+    edges = knn_graph(x, args.k, loop=True, cosine=True)
+    ways = aggregations(edges, args.k, args.channels)
     for name, way in ways.items():
         if not torch.equal(way(x), ways["pyg_viglad"](x)):
             raise RuntimeError(f"Expected equal values ('{name}' differs)")
-    times = forward_and_both(ways, x, args.rounds)
-    values = x.numel()
-    forward = values * x.element_size() * (args.k + 2) + args.nodes * args.k * 8
-    both = forward + values * (2 * x.element_size() + 1)
-    floors = median_times(
-        {"forward": copying(forward), "both": copying(both)}, args.rounds, warmup=2
-    )
-    name = f"floor: {forward / 1e6:.1f} and {both / 1e6:.1f} MB"
-    own = times["pyg_viglad"]
-    rows = [
-        [name, f"{one:.2f}", f"{one / own[0]:.2f}x", f"{two:.2f}", f"{two / own[1]:.2f}x"]
-        for name, (one, two) in {**times, name: (floors["forward"], floors["both"])}.items()
-    ]
-    header = ["aggregation", "forward ms", "of ours", "and backward ms", "of ours"]
-    print(markdown_table(header, rows))
-
-
-def forward_and_both(
-    ways: dict[str, Callable[[Tensor], Tensor]], x: Tensor, rounds: int
-) -> dict[str, tuple[float, float]]:
-    """Time forward, and forward with backward, of all in turns; medians in milliseconds."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    gradient = torch.randn_like(x)
-    for number in range(rounds + 2):
-        for name, way in ways.items():
-            source = x.clone().requires_grad_()
-            begin = time.perf_counter()
-            out = way(source)
-            middle = time.perf_counter()
-            out.backward(gradient)  # type: ignore[no-untyped-call]
-            end = time.perf_counter()
-            if number > 1:  # the first rounds warm up
-                times[name].append((1000 * (middle - begin), 1000 * (end - begin)))
-    return {
-        name: (median(one for one, _ in values), median(two for _, two in values))
-        for name, values in times.items()
+    read = x.numel() * x.element_size() * (args.k + 2) + args.nodes * args.k * 8
+    both = read + x.numel() * (2 * x.element_size() + 1)
+    floor = f"floor: {read / 1e6:.1f} and {both / 1e6:.1f} MB"
+    x.requires_grad_()
+    forward = {name: lambda way=way: way(x) for name, way in ways.items()}
+    backward = {
+        name: lambda way=way: torch.autograd.grad(way(x), x, gradient) for name, way in ways.items()
     }
+    parts = [
+        of_ours(time_in_turns({**some, floor: copying(size)}, args.rounds, warmup=2), label=label)
+        for some, size, label in ((forward, read, "forward "), (backward, both, "with backward "))
+    ]
+    print(markdown(parts[0].join(parts[1]), "aggregation"))
 
 
-def copying(size: int) -> Callable[[], object]:
-    """Read and write so many bytes together."""
+def copying(size: int) -> Callable[[], Tensor]:
+    """Returns what reads and writes so many bytes together."""
     source, target = (torch.zeros(size // 2, dtype=torch.uint8) for _ in range(2))
     return lambda: target.copy_(source)
 

@@ -11,20 +11,17 @@ outputs is that of their norms; rounding lets graphs choose another of two equal
 import argparse
 import copy
 import importlib.util
-from collections.abc import Callable
 from functools import partial
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed._rivals import DefaultMax, dense_formula, torch_cluster_search
-from benchmarks.speed._timing import make_parser, markdown_table, median_times, start
+from benchmarks.speed.rivals import DefaultMax, Search, dense_formula, torch_cluster_search
+from benchmarks.speed.timing import make_parser, markdown, of_ours, start, time_in_turns
 from pyg_viglad import ViGAutoEncoder
 from pyg_viglad.models import graph_constructor
 from pyg_viglad.nn import MaxRelativeConv, vig_block
-
-Search = Callable[[Tensor, int, int], Tensor]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,34 +35,30 @@ def main(arguments: list[str] | None = None) -> None:
     start(args)
     model = ViGAutoEncoder(variant=args.variant, image_size=args.image_size, k=args.k)
     images = torch.rand(args.batch_size, 3, args.image_size, args.image_size)
-    networks: dict[str, Callable[[Tensor], Tensor]] = {"pyg_viglad": model}
+    networks: dict[str, nn.Module] = {"pyg_viglad": model}
     if args.compile:
         networks["pyg_viglad, compiled"] = torch.compile(copy.deepcopy(model), fullgraph=True)
-    ways: dict[str, Search] = {"dense formula (ViG)": dense_formula}
+    ways = {"dense formula (ViG)": dense_formula}
     if importlib.util.find_spec("torch_cluster"):
         ways["torch-cluster"] = torch_cluster_search
     for name, search in ways.items():
         networks[f"PyG default, {name}"] = Rival(copy.deepcopy(model), search)
-    difference = differences(networks, images)
-    forward = median_times(
-        {name: partial(infer, network, images) for name, network in networks.items()}, args.rounds
-    )
-    both = median_times(
-        {name: partial(train, network, images) for name, network in networks.items()}, args.rounds
-    )
-    rows = [
-        [
-            name,
-            f"{forward[name]:.1f}",
-            f"{forward[name] / forward['pyg_viglad']:.2f}x",
-            f"{both[name]:.1f}",
-            f"{both[name] / both['pyg_viglad']:.2f}x",
-            f"{100 * difference[name]:.3f}",
-        ]
-        for name in networks
+    outputs = {name: infer(network, images) for name, network in networks.items()}
+    parts = [
+        of_ours(
+            time_in_turns(
+                {n: partial(run, net, images) for n, net in networks.items()}, args.rounds
+            ),
+            label=label,
+        )
+        for run, label in ((infer, "forward "), (train, "with backward "))
     ]
-    header = ["autoencoder", "forward ms", "of ours", "with backward ms", "of ours", "% difference"]
-    print(markdown_table(header, rows))
+    table = parts[0].join(parts[1])
+    own = outputs["pyg_viglad"]
+    table["% difference"] = [
+        f"{100 * float((out - own).norm() / own.norm()):.3f}" for out in outputs.values()
+    ]
+    print(markdown(table, "autoencoder"))
 
 
 class Rival(nn.Module):
@@ -77,27 +70,22 @@ class Rival(nn.Module):
         default = DefaultMax()
         for conv in model.modules():
             if isinstance(conv, MaxRelativeConv):
-                conv.relative = partial(_by_default, default)
-        self.search = partial(_by_search, search)
+                conv.relative = lambda x, edge_index, *_, **__: (x, default(x, edge_index))
+        self.search = partial(_edges, search)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstruct the features of the images."""
+        """Computes the features of the images."""
         with (
             mock.patch.object(vig_block, "knn_graph", self.search),
             mock.patch.object(graph_constructor, "knn_graph", self.search),
         ):
-            return self.model(images)  # type: ignore[no-any-return]
+            return self.model(images)
 
 
-def _by_default(
-    default: DefaultMax, x: Tensor, edge_index: Tensor, size: object = None, *, k: int | None = None
-) -> tuple[Tensor, Tensor]:
-    return x, default(x, edge_index)
-
-
-def _by_search(
+def _edges(
     search: Search, x: Tensor, k: int, *, batch_size: int = 1, dilation: int = 1, **_: object
 ) -> Tensor:
+    """Returns the edges of another search, as ``knn_graph`` returns them."""
     graphs = x.view(batch_size, -1, x.size(1))
     nodes = graphs.size(1)
     neighbors = search(graphs, k, max(1, min(dilation, nodes // k)))
@@ -107,28 +95,12 @@ def _by_search(
 
 
 @torch.no_grad()
-def differences(
-    networks: dict[str, Callable[[Tensor], Tensor]], images: Tensor
-) -> dict[str, float]:
-    """Give each output's distance from ours, relative to its length."""
-    outputs = {name: _mode(network, False)(images) for name, network in networks.items()}
-    own = outputs["pyg_viglad"]
-    return {name: float((out - own).norm() / own.norm()) for name, out in outputs.items()}
+def infer(network: nn.Module, images: Tensor) -> Tensor:
+    return network.eval()(images)
 
 
-@torch.no_grad()
-def infer(network: Callable[[Tensor], Tensor], images: Tensor) -> None:
-    _mode(network, False)(images)
-
-
-def train(network: Callable[[Tensor], Tensor], images: Tensor) -> None:
-    _mode(network, True)(images).square().mean().backward()
-
-
-def _mode(network: Callable[[Tensor], Tensor], training: bool) -> Callable[[Tensor], Tensor]:
-    if isinstance(network, nn.Module) and network.training != training:
-        network.train(training)
-    return network
+def train(network: nn.Module, images: Tensor) -> None:
+    network.train()(images).square().mean().backward()
 
 
 if __name__ == "__main__":

@@ -8,14 +8,12 @@ row. The floor is the product <x, y> alone, in tiles that fit a cache, without c
     python -m benchmarks.speed.knn --threads 1
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.speed._rivals import searches
-from benchmarks.speed._timing import make_parser, markdown_table, median_times, ratio_rows, start
+from benchmarks.speed.rivals import searches
+from benchmarks.speed.timing import make_parser, markdown, of_ours, start, time_in_turns
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,25 +27,18 @@ def main(arguments: list[str] | None = None) -> None:
     x = torch.randn(args.nodes, args.channels)
     ways = searches(args.k, args.dilation)
     expected = ways["pyg_viglad"](x)
-    same = {name: shared(way(x), expected) for name, way in ways.items()}
-    functions: dict[str, Callable[[], object]] = {
-        name: lambda way=way: way(x)  # type: ignore[misc]
-        for name, way in ways.items()
-    }
+    functions = {name: lambda way=way: way(x) for name, way in ways.items()}
     functions["floor: the product alone"] = lambda: products(F.normalize(x))
-    rows = ratio_rows(median_times(functions, args.rounds), "pyg_viglad")
-    for row in rows:
-        row.append(f"{100 * same[row[0]]:.1f}" if row[0] in same else "")
-    print(markdown_table(["knn_graph", "ms", "of ours", "% same neighbours"], rows))
-
-
-def shared(found: Tensor, expected: Tensor) -> float:
-    """Give the share of neighbours that are at the same rank."""
-    return float((found == expected).float().mean())
+    table = of_ours(time_in_turns(functions, args.rounds))
+    table["% same neighbours"] = ""
+    for name, way in ways.items():
+        same = (way(x) == expected).float().mean()
+        table.loc[name, "% same neighbours"] = f"{100 * same:.1f}"
+    print(markdown(table, "knn_graph"))
 
 
 def products(x: Tensor, tile: int = 2**19) -> None:
-    """Multiply all pairs, one tile after the other in the same memory."""
+    """Multiplies all pairs, one tile after the other in the same memory."""
     rows = min(x.size(0), max(1, tile // x.size(0)))
     buffer = torch.empty(rows, x.size(0))
     for part in x.split(rows):

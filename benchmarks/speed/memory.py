@@ -1,17 +1,29 @@
 """How much memory do ``knn_graph`` and the aggregation take beyond their inputs?
 
-Every figure is the highest resident memory of a process of its own, less what it held before the call.
-The output counts: it is 16 bytes an edge for graphs, and one gradient for aggregations. A bound on
-``knn_graph`` is the argument ``max_memory``, in MB.
+Every figure is the highest resident memory of a process of its own, less what it held before the call,
+as Linux reports it; elsewhere there is no figure. The output counts: it is 16 bytes an edge for graphs,
+and one gradient for aggregations. A bound on ``knn_graph`` is the argument ``max_memory``, in MB.
 
     python -m benchmarks.speed.memory --threads 1
 """
 
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
 import torch
 
-from benchmarks.speed._memory import peak_memory
-from benchmarks.speed._rivals import aggregations, searches
-from benchmarks.speed._timing import make_parser, markdown_table, start
+from benchmarks.speed.rivals import aggregations, searches
+from benchmarks.speed.timing import make_parser, markdown, start
+from pyg_viglad.nn import knn_graph
+
+_RESET = Path("/proc/self/clear_refs")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -30,20 +42,80 @@ def main(arguments: list[str] | None = None) -> None:
     cases += [("aggregation", name, 0) for name in aggregations(edge_index, 1, 1)]
     rows = []
     for what, name, bound in cases:
-        cells = [what, f"{name}, bound {bound} MB" if bound else name]
+        row = {"what": what, "by": f"{name}, bound {bound} MB" if bound else name}
         for nodes in args.nodes:
             values = [
                 peak_memory(
-                    what, name, threads=args.threads, nodes=nodes, max_memory=bound * 2**20, **sizes
+                    what, name, args.threads, nodes=nodes, max_memory=bound * 2**20, **sizes
                 )
                 for _ in range(args.rounds)
             ]
-            known = [value for value in values if value is not None]
-            cells.append(f"{max(known):.1f}" if known else "not known")
-        rows.append(cells)
-    header = ["what", "by", *[f"MB at N = {nodes:,}" for nodes in args.nodes]]
-    print(markdown_table(header, rows))
+            row[f"MB at N = {nodes:,}"] = f"{max(values):.1f}"
+        rows.append(row)
+    print(markdown(pd.DataFrame(rows).set_index("what"), "what"))
+
+
+def peak_memory(what: str, name: str, threads: int, **sizes: int) -> float:
+    """Measures in a new process.
+
+    Args:
+        what: ``"knn_graph"``, or ``"aggregation"`` for its forward and backward pass.
+        name: A key of :func:`~benchmarks.speed.rivals.searches` or ``aggregations``.
+        threads: Number of threads.
+        **sizes: ``nodes``, ``channels``, ``k``, ``dilation`` and ``max_memory`` (0: the default).
+
+    Returns:
+        MB beyond the inputs (features, and edges for the aggregation), or NaN where it cannot be read.
+    """
+    if not _RESET.exists():
+        return float("nan")
+    request = json.dumps({"what": what, "name": name, "threads": threads, **sizes})
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.speed.memory", "--request", request],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+    )
+    return float(done.stdout.split()[-1])
+
+
+def _measure(request: dict[str, Any]) -> float:
+    torch.set_num_threads(request["threads"])
+    small = _prepare(request, min(request["nodes"], 2048))
+    small()  # libraries load their buffers
+    run = _prepare(request, request["nodes"])
+    ctypes.CDLL(None).malloc_trim(0)
+    _RESET.write_text("5")  # resets the peak
+    before = _status("VmRSS")
+    run()
+    return _status("VmHWM") - before
+
+
+def _prepare(request: dict[str, Any], nodes: int) -> Callable[[], object]:
+    torch.manual_seed(0)
+    k, dilation, channels = request["k"], request["dilation"], request["channels"]
+    x = torch.randn(nodes, channels)
+    if request["what"] == "aggregation":
+        edges = knn_graph(x, k, loop=True, cosine=True)
+        way = aggregations(edges, k, channels)[request["name"]]
+        x.requires_grad_()
+        gradient = torch.randn(nodes, channels)
+        return lambda: way(x).backward(gradient)
+    bound = request.get("max_memory") or None
+    search = searches(k, dilation, max_memory=bound)[request["name"]]
+    return lambda: search(x)
+
+
+def _status(name: str) -> float:
+    """Reads a line of the process's status, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
 
 if __name__ == "__main__":
-    main()
+    if "--request" in sys.argv:
+        print(_measure(json.loads(sys.argv[-1])))
+    else:
+        main()

@@ -3,14 +3,15 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
 from benchmarks.speed import aggregation, autoencoder, knn, memory, scaling
-from benchmarks.speed._memory import peak_memory
-from benchmarks.speed._rivals import searches
-from benchmarks.speed._timing import turns
+from benchmarks.speed.memory import peak_memory
+from benchmarks.speed.rivals import searches
+from benchmarks.speed.timing import compare_precisions, of_ours, time_in_turns
 from pyg_viglad import ViGAutoEncoder
 
 LINUX = Path("/proc/self/clear_refs").exists()
@@ -18,10 +19,8 @@ LINUX = Path("/proc/self/clear_refs").exists()
 
 @pytest.fixture(autouse=True)
 def _threads():
-    threads = torch.get_num_threads()
     with threadpool_limits():
         yield
-    torch.set_num_threads(threads)
 
 
 def table(shown):
@@ -36,9 +35,23 @@ def table(shown):
 def test_turns_call_every_function_alike():
     calls = []
     functions = {name: lambda name=name: calls.append(name) for name in "ab"}
-    times = turns(functions, rounds=3, warmup=2)
+    times = time_in_turns(functions, rounds=3, warmup=2)
     assert calls == ["a", "b"] * 5
-    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
+    assert times.shape == (3, 2)
+    assert (times >= 0).all(axis=None)
+
+
+def test_ratios_are_the_medians_of_those_within_each_round(monkeypatch):
+    times = pd.DataFrame({"own": [1.0, 1.0, 2.0], "slow": [2.0, 4.0, 6.0]})
+    table = of_ours(times, "own", "forward ")
+    assert table["forward ms"].tolist() == [1.0, 4.0]
+    assert table["forward of ours"].tolist() == ["1.00x", "3.00x"]
+    measured = times.add_prefix("float32/").join(2 * times.add_prefix("bfloat16/"))
+    monkeypatch.setattr("benchmarks.speed.timing.time_in_turns", lambda *_: measured)
+    functions = {precision: dict.fromkeys(["slow", "own"]) for precision in ("float32", "bfloat16")}
+    table = compare_precisions(functions, 3, 0)
+    assert table.loc["own"].tolist() == [1.0, "3.00x", 2.0, "3.00x"]
+    assert table.loc["slow"].tolist() == [4.0, "1.00x", 8.0, "1.00x"]
 
 
 def test_all_searches_find_the_same_neighbours():
@@ -93,7 +106,7 @@ def test_rival_uses_its_own_search_and_aggregation():
 def test_memory_and_scaling(monkeypatch, capsys):
     asked = []
 
-    def peak(what, name, **sizes):
+    def peak(what, name, threads, **sizes):
         asked.append((what, name, sizes))
         return sizes["nodes"] / 100
 
@@ -103,21 +116,26 @@ def test_memory_and_scaling(monkeypatch, capsys):
     assert rows[1] == ["knn_graph", "pyg_viglad, bound 3 MB", "1.0", "2.0"]
     assert asked[2][2]["max_memory"] == 3 * 2**20
     monkeypatch.setattr(scaling, "peak_memory", peak)
-    monkeypatch.setattr(scaling, "times_of", lambda nodes, *_, **__: (nodes**2, nodes**2))
+    monkeypatch.setattr(scaling, "times_of", lambda nodes, *_, **__: [nodes**2, nodes**2])
     scaling.main(["--sides", "14", "28", "56", "112"])
     shown = capsys.readouterr().out
-    assert table(shown)[1] == ["784", "614656.00", "614656.00", "7.8", "7.8"]
+    assert table(shown)[1] == ["784", "614656", "614656", "7.84", "7.84"]
     assert "time with N^2.00, peak memory beyond the inputs with N^1.00" in shown
 
 
 @pytest.mark.skipif(not LINUX, reason="peak memory can be read on Linux only")
-@pytest.mark.parametrize("what", ["knn_graph", "aggregation"])
-def test_peak_memory_of_a_process(what):
+def test_peak_memory_of_a_process():
     sizes = {"nodes": 2500, "channels": 8, "k": 3, "dilation": 1}
-    ours = peak_memory(what, "pyg_viglad", threads=1, **sizes)
+    ours = peak_memory("knn_graph", "pyg_viglad", 1, **sizes)
+    # All distances, several times: 25 MB each.
+    assert peak_memory("knn_graph", "dense formula (ViG)", 1, **sizes) > max(25, 2 * ours)
     assert 0 <= ours < 100
-    if what == "knn_graph":  # all distances, several times: 25 MB each
-        assert peak_memory(what, "dense formula (ViG)", threads=1, **sizes) > max(25, 2 * ours)
+
+
+@pytest.mark.skipif(not LINUX, reason="peak memory can be read on Linux only")
+def test_peak_memory_of_an_aggregation():
+    sizes = {"nodes": 2500, "channels": 8, "k": 3, "dilation": 1}
+    assert 0 <= peak_memory("aggregation", "pyg_viglad", 1, **sizes) < 100
 
 
 def test_times_of_a_few_nodes():

@@ -4,22 +4,10 @@ from benchmarks.studies import node_scores
 
 
 def test_prints_a_line_for_every_size_and_scorer(capsys):
-    options = [
-        "--seeds",
-        "0",
-        "1",
-        "--sizes",
-        "96",
-        "--images",
-        "20",
-        "--good",
-        "20",
-        "--anomalous",
-        "32",
-        "--scorers",
-    ]
+    options = ["--seeds", "0", "1", "--sizes", "96"]
+    images = ["--images", "16", "--good", "16", "--anomalous", "24"]
     names = ["Gaussian, window 4", "neighbours, windows 2 and 4", "the same, mirrored"]
-    node_scores.main([*options, *names])
+    node_scores.main([*options, *images, "--scorers", *names])
     lines = [re.sub(" +", " ", line) for line in capsys.readouterr().out.splitlines()]
     assert lines[0].startswith("| image size | A_n | disorder | flip |")
     assert [line.split(" | ")[:2] for line in lines[2:]] == [["| 96", name] for name in names]

@@ -10,11 +10,21 @@ from torch_geometric.nn import MessagePassing
 
 from pyg_viglad.nn import MaxRelativeConv, knn_graph
 
-__all__ = ["DefaultMax", "aggregations", "dense_formula", "searches", "torch_cluster_search"]
+__all__ = [
+    "DefaultMax",
+    "Search",
+    "aggregations",
+    "dense_formula",
+    "searches",
+    "torch_cluster_search",
+]
+
+# From features [B, N, C], k and dilation to neighbours [B, N, k].
+Search = Callable[[Tensor, int, int], Tensor]
 
 
 def dense_formula(x: Tensor, k: int, dilation: int) -> Tensor:
-    """Give the neighbours ``[B, N, k]`` among ``[B, N, C]`` as the ViG reference computes them."""
+    """Computes the neighbours ``[B, N, k]`` among ``[B, N, C]`` as the ViG reference does."""
     unit = F.normalize(x, dim=2)
     square = unit.square().sum(dim=2, keepdim=True)
     distance = square - 2 * torch.matmul(unit, unit.transpose(1, 2)) + square.transpose(1, 2)
@@ -22,7 +32,7 @@ def dense_formula(x: Tensor, k: int, dilation: int) -> Tensor:
 
 
 def torch_cluster_search(x: Tensor, k: int, dilation: int) -> Tensor:
-    """Give the neighbours ``[B, N, k]`` among ``[B, N, C]`` by torch-cluster."""
+    """Computes the neighbours ``[B, N, k]`` among ``[B, N, C]`` by torch-cluster."""
     import torch_cluster
 
     graphs, nodes, _ = x.shape
@@ -33,8 +43,10 @@ def torch_cluster_search(x: Tensor, k: int, dilation: int) -> Tensor:
     return neighbors - torch.arange(graphs, device=x.device).view(-1, 1, 1) * nodes
 
 
-def searches(k: int, dilation: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Give all ways from features ``[N, C]`` to neighbours ``[N, k]`` that are installed."""
+def searches(
+    k: int, dilation: int, max_memory: int | None = None
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Returns all installed ways from features ``[N, C]`` to neighbours ``[N, k]``."""
     count = k * dilation
 
     def scikit_learn(x: Tensor) -> Tensor:
@@ -53,9 +65,9 @@ def searches(k: int, dilation: int) -> dict[str, Callable[[Tensor], Tensor]]:
         return torch.from_numpy(index.search(unit, count)[1])[:, ::dilation]
 
     ways: dict[str, Callable[[Tensor], Tensor]] = {
-        "pyg_viglad": lambda x: knn_graph(x, k, loop=True, cosine=True, dilation=dilation)[0].view(
-            -1, k
-        ),
+        "pyg_viglad": lambda x: knn_graph(
+            x, k, loop=True, cosine=True, dilation=dilation, max_memory=max_memory
+        )[0].view(-1, k),
         "dense formula (ViG)": lambda x: dense_formula(x[None], k, dilation)[0],
         "scikit-learn, brute": scikit_learn,
     }
@@ -73,16 +85,16 @@ class DefaultMax(MessagePassing):  # type: ignore[misc]
         super().__init__(aggr="max")
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Aggregate."""
+        """Returns the largest differences."""
         return self.propagate(edge_index, x=x)  # type: ignore[no-any-return]
 
     def message(self, x_i: Tensor, x_j: Tensor) -> Tensor:
-        """Give the differences."""
+        """Returns the differences."""
         return x_j - x_i
 
 
 def dense_gather(x: Tensor, edge_index: Tensor, k: int) -> Tensor:
-    """Take the maximum of nodes and neighbours gathered as ``[1, C, N, k]``, as ViG does."""
+    """Computes the maximum over nodes and neighbours gathered as ``[1, C, N, k]``, as ViG does."""
     channels_first = x.t()[None]
     nodes = x.size(0)
 
@@ -97,7 +109,7 @@ def dense_gather(x: Tensor, edge_index: Tensor, k: int) -> Tensor:
 def aggregations(
     edge_index: Tensor, k: int, channels: int
 ) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Give all ways from ``x`` to the largest differences over edges, k a node, that are installed."""
+    """Returns all installed ways from ``x`` to the largest differences over k edges per node."""
     conv = MaxRelativeConv(channels, channels, heads=1)
     shuffled = edge_index[:, torch.randperm(edge_index.size(1))]
     neighbors = edge_index[0].view(-1, k)
