@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -120,8 +120,7 @@ class Prediction(NamedTuple):
         """Concatenates the predictions of several batches."""
         if not predictions:
             raise ValueError("Expected at least one prediction (got none)")
-        columns = zip(*predictions, strict=True)
-        return Prediction(*(None if c[0] is None else torch.cat(c) for c in columns))  # type: ignore[arg-type]
+        return Prediction(*_cat(predictions))
 
 
 class _Scores(NamedTuple):
@@ -169,7 +168,7 @@ class ViGLAD(
         k: Number of neighbours in its graphs (default: 12).
         operator: Its graph operator: a name or a factory ``(in_channels, out_channels) -> MessagePassing``
             (default: ``"max_relative"``).
-        operator_kwargs: Further arguments of an operator given by name.
+        operator_kwargs: Further arguments of the operator.
         dynamic: Whether its graphs are rebuilt in every block (default: True).
         losses: ``"paper"``: plain means, one image for all branches (default); ``"efficientad"``:
             hard-feature mining in Eq. 15 and a colour-jittered image for Eq. 16-17.
@@ -265,7 +264,15 @@ class ViGLAD(
         self.autoencoder: nn.Module
         if autoencoder == "vig":
             graph_size = (height - 32, width - 32)
-            self.autoencoder = ViGAutoEncoder(channels, variant, graph_size, k, operator, dynamic)
+            self.autoencoder = ViGAutoEncoder(
+                channels,
+                variant,
+                graph_size,
+                k,
+                operator,
+                dynamic,
+                operator_kwargs=operator_kwargs,
+            )
         elif autoencoder == "conv":
             self.autoencoder = ConvAutoEncoder(channels, self.image_size)
         elif isinstance(autoencoder, nn.Module):
@@ -542,15 +549,12 @@ class ViGLAD(
         for images in _batches(train, self.device):
             # Runs only the networks whose features are fitted.
             normal = self.normalize(to_batch(images, self.image_size))
-            teacher = None
-            if scorer is not None or self.feature == "teacher":
-                teacher = self.teacher_features(normal)
-            if self.feature == "teacher" and teacher is not None:
-                vectors.append(_spatial_mean(teacher))
+            if self.feature == "teacher":
+                vectors.append(_spatial_mean(self.teacher_features(normal)))
             else:
                 vectors.append(_spatial_mean(self.student_features(normal, self.feature)))
-            if scorer is not None and teacher is not None:
-                node_features.append(teacher)
+            if scorer is not None:
+                node_features.append(self.teacher_features(normal))
                 for dim in mirrors if scorer.mirrored else ():
                     mirrors[dim].append(self.teacher_features(normal.flip(dim)))
         if not vectors:
@@ -564,12 +568,11 @@ class ViGLAD(
             raise ValueError("Expected at least one validation image (got none)")
         if scorer is not None:
             scorer.calibrate([features.teacher for features in held_out])
-        local = [anomaly_map(features.teacher, features.student_first) for features in held_out]
-        global_ = [anomaly_map(f.autoencoder, f.student_second) for f in held_out]
+        local = [anomaly_map(f.teacher, f.student_first) for f in held_out]
         self.local_calibration.fit(torch.cat(local))
+        global_ = [anomaly_map(f.autoencoder, f.student_second) for f in held_out]
         self.global_calibration.fit(torch.cat(global_))
-        columns = zip(*(self._score(features) for features in held_out), strict=True)
-        scores = _Scores(*(None if c[0] is None else torch.cat(c) for c in columns))  # type: ignore[arg-type]
+        scores = _Scores(*_cat([self._score(features) for features in held_out]))
         self.reconstruction_scale.fit(scores.reconstruction)
         self.feature_scale.fit(scores.feature)
         if scores.node is not None and self.node_scale is not None:
@@ -705,6 +708,12 @@ def _jitter_color(images: Tensor) -> Tensor:
         other = (torch.zeros_like(gray), gray.mean(), gray)[kind]
         changed.append((factor * image + (1 - factor) * other).clamp(0, 1))
     return torch.stack(changed)
+
+
+def _cat(parts: Sequence[tuple[Tensor | None, ...]]) -> Iterator[Any]:
+    """Concatenates the fields of several named tuples; a field may be None in all of them."""
+    for values in zip(*parts, strict=True):
+        yield None if values[0] is None else torch.cat(values)
 
 
 def _spatial_mean(maps: Tensor) -> Tensor:

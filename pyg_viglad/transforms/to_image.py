@@ -100,9 +100,7 @@ def to_batch(
         raise ValueError(f"Expected floating-point images (got {images.dtype})")
     check_image_size(images.size(2), images.size(3))
     if not normalized and images.numel():
-        low, high = float(images.detach().min()), float(images.detach().max())
-        if not (low >= -1e-3 and high <= 1 + 1e-3):  # also false for NaN
-            raise ValueError(f"Expected images with values in [0, 1] (got {low:.3g} to {high:.3g})")
+        _check_range(images)
     if image_size is not None and images.shape[-2:] != image_size:
         images = F.interpolate(
             images, size=image_size, mode="bilinear", align_corners=False, antialias=True
@@ -183,11 +181,8 @@ def _from_tensor(image: Tensor, background: tuple[float, float, float]) -> Tenso
     if image.dim() != 3 or image.size(0) not in (1, 2, 3, 4) or image.numel() == 0:
         raise ValueError(f"Expected an image with 1, 2, 3 or 4 channels (got the shape {shape})")
     if image.is_floating_point():
-        image = image.to(torch.float32)
-        low, high = float(image.detach().min()), float(image.detach().max())
-        if not (low >= -1e-3 and high <= 1 + 1e-3):  # also false for NaN
-            raise ValueError(f"Expected float values in [0, 1] (got {low:.4g} to {high:.4g})")
-        image = image.clamp(0, 1)
+        _check_range(image)
+        image = image.to(torch.float32).clamp(0, 1)
     elif image.dtype in _MAX_VALUES:
         image = image.to(torch.float32) / _MAX_VALUES[image.dtype]
     else:
@@ -196,3 +191,9 @@ def _from_tensor(image: Tensor, background: tuple[float, float, float]) -> Tenso
         color, alpha = image[:-1], image[-1:]
         image = alpha * color + (1 - alpha) * image.new_tensor(background).view(3, 1, 1)
     return image.expand(3, -1, -1).contiguous()
+
+
+def _check_range(images: Tensor) -> None:
+    low, high = float(images.detach().min()), float(images.detach().max())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):  # also false for NaN
+        raise ValueError(f"Expected values in [0, 1] (got {low:.4g} to {high:.4g})")

@@ -89,8 +89,8 @@ def test_loss_is_that_of_equations_15_to_17(losses):
     known = next(iter(model.teacher_outputs(images)))[1]
     torch.manual_seed(3)
     cached = model.loss(images, other, known)
-    assert {name: float(v) for name, v in cached.items()} == pytest.approx(
-        {name: float(v) for name, v in parts.items()}, rel=1e-6
+    assert {name: float(v.detach()) for name, v in cached.items()} == pytest.approx(
+        {name: float(v.detach()) for name, v in parts.items()}, rel=1e-6
     )
 
 
@@ -298,6 +298,16 @@ def test_unfitted_models_stay_so(tmp_path):
     assert loaded.teacher_normalization.fitted
     assert loaded.image_size == (96, 100)
     assert isinstance(loaded.node_scorer, NodeNeighbors)
+
+
+def test_operator_kwargs_are_passed_and_saved(tmp_path):
+    options = {"operator": "GraphConv", "operator_kwargs": {"aggr": "mean"}}
+    model = ViGLAD("small", 96, PDN("small", 6), **options)
+    operator = next(m for m in model.modules() if isinstance(m, GraphConv))
+    assert operator.aggr == "mean"
+    model.save_pretrained(tmp_path)
+    again = ViGLAD.from_pretrained(tmp_path)
+    assert again.config["operator_kwargs"] == {"aggr": "mean"}
 
 
 def test_own_operators_and_autoencoders_are_asked_for(tmp_path):
