@@ -73,9 +73,9 @@ def knn_graph(
     _check(x, k, batch, flow, batch_size, dilation, y, batch_y, backend, max_memory)
 
     def search(x: Tensor, y: Tensor | None) -> Tensor:
-        """Searches graphs ``[B, M, C]`` of equal size: returns their edges ``[2, B * M * k]``."""
+        """Returns the edges ``[2, B * M * k]`` of graphs of equal size, features ``[B, M, C]``."""
         available = (x if y is None else y).size(1) - int(y is None and not loop)
-        if available < k and x.numel():
+        if available < k:
             raise ValueError(
                 f"Expected at least k = {k} candidates in each graph (got {available})"
             )
@@ -92,28 +92,30 @@ def knn_graph(
             [(neighbors + first.view(-1, 1, 1)).flatten(), rows.expand_as(neighbors).flatten()]
         )
 
-    if batch is None or x.size(0) == 0:
-        graphs = batch_size or 1
+    if x.size(0) == 0:
+        return torch.empty(2, 0, dtype=torch.int64, device=x.device)
+    graphs, equal = batch_size or 1, True
+    if batch is not None:
+        vectors = [batch] if batch_y is None else [batch, batch_y]
+        graphs = batch_size or 1 + max(int(v[-1]) for v in vectors if v.numel())
+        sizes = [torch.bincount(v, minlength=graphs).tolist() for v in vectors]
+        equal = all(len(set(counts)) == 1 for counts in sizes)
+    if equal:
         edge_index = search(_split(x, graphs), None if y is None else _split(y, graphs))
     else:
-        vectors = [batch] if batch_y is None else [batch, batch_y]
-        graphs = batch_size or 1 + max(int(v[-1]) if v.numel() else 0 for v in vectors)
-        sizes = [torch.bincount(v, minlength=graphs).tolist() for v in vectors]
-        if all(len(set(counts)) == 1 for counts in sizes):
-            edge_index = search(_split(x, graphs), None if y is None else _split(y, graphs))
-        else:
-            edges, centre, candidate = [], 0, 0
-            for size, size_y in zip(sizes[0], sizes[-1], strict=True):
-                if size:
-                    part_y = None if y is None else y[None, candidate : candidate + size_y]
-                    offset = torch.tensor([[candidate], [centre]], device=x.device)
-                    edges.append(search(x[None, centre : centre + size], part_y) + offset)
-                centre, candidate = centre + size, candidate + size_y
-            edge_index = torch.cat(edges, dim=1)
+        edges, centre, candidate = [], 0, 0
+        for size, size_y in zip(sizes[0], sizes[-1], strict=True):
+            if size:
+                part_y = None if y is None else y[None, candidate : candidate + size_y]
+                offset = torch.tensor([[candidate], [centre]], device=x.device)
+                edges.append(search(x[None, centre : centre + size], part_y) + offset)
+            centre, candidate = centre + size, candidate + size_y
+        edge_index = torch.cat(edges, dim=1)
     return edge_index if flow == "source_to_target" else edge_index.flip(0)
 
 
 def _split(x: Tensor, graphs: int) -> Tensor:
+    """Returns features ``[B * M, C]`` of graphs of equal size as ``[B, M, C]``."""
     return x.view(graphs, x.size(0) // graphs, x.size(1))
 
 
@@ -140,7 +142,7 @@ def _neighbors(
         count -= 1
         itself = torch.arange(x.size(1), device=x.device).view(1, -1, 1)
         parts.append(itself.expand(x.size(0), -1, -1))
-    if count > 0 and x.numel():
+    if count > 0:
         with torch.autocast(x.device.type, enabled=False):
             x, y = _features(x, cosine), _features(y, cosine)
             if cluster:
@@ -148,7 +150,7 @@ def _neighbors(
                 parts.append(torch.stack([_nearest_by_cluster(*g, count, own) for g in graphs]))
             else:
                 parts.append(_nearest(x, y, count, own, cosine, max_memory))
-    return torch.cat(parts, dim=2)[:, :, ::dilation] if parts else x.new_empty(0, 0, k).long()
+    return torch.cat(parts, dim=2)[:, :, ::dilation]
 
 
 @torch.library.custom_op("pyg_viglad::nearest_neighbors", mutates_args=())

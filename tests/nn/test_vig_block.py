@@ -1,4 +1,5 @@
 import math
+import shutil
 
 import pytest
 import torch
@@ -154,6 +155,18 @@ def test_compiled_equals_eager(block):
     x = torch.randn(2 * 12, 8)
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
     assert torch.allclose(compiled(x, batch_size=2), module(x, batch_size=2), atol=1e-6)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
+def test_generated_code_equals_eager():
+    module = ConvViG(8, k=4).eval()
+    x = torch.randn(2 * 12, 8, requires_grad=True)
+    compiled = torch.compile(module, fullgraph=True, backend="inductor")
+    out, expected = compiled(x, batch_size=2), module(x, batch_size=2)
+    assert torch.allclose(out, expected, atol=1e-5)
+    (gradient,) = torch.autograd.grad(out.square().sum(), x)
+    (wanted,) = torch.autograd.grad(expected.square().sum(), x)
+    assert torch.allclose(gradient, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_exported_equals_eager():
