@@ -79,7 +79,6 @@ def fit(
 
     if batch_size < 1:
         raise ValueError(f"Expected 'batch_size' to be at least 1 (got {batch_size})")
-    samples: Any = train  # a PyG data set has a length, torch's type does not say so
 
     def loader(images: Any, items: int, shuffle: bool, **options: Any) -> DataLoader[Any]:
         steps = trainer.max_steps
@@ -95,7 +94,7 @@ def fit(
     cache = None
     if cache_teacher or (cache_teacher is None and on_cpu and not _has_transform(train)):
         try:
-            cache = _cache_teacher(model, samples, str(trainer.precision), cache_folder)
+            cache = _cache_teacher(model, train, str(trainer.precision), cache_folder)
             cache.strict = cache_teacher is True
         except (OSError, ValueError) as error:
             if cache_teacher:
@@ -104,6 +103,7 @@ def fit(
     model.train()
     module = ViGLADModule(model, lr, weight_decay, seed=seed, cache=cache)
     trainer.fit(module, loaders, ckpt_path=checkpoint)
+    module.cache = None  # the trainer keeps the module, the file shall not stay with it
     model.eval()
     model.fit_statistics(train, validation)
 
