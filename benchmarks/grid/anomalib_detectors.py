@@ -6,7 +6,6 @@ images and the backbone's weights are those of the other detectors, where anomal
 """
 
 import math
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from importlib import import_module
@@ -68,8 +67,9 @@ class AnomalibDetector:
 
     def fit(self, train: Any, validation: Any, folder: Path) -> dict[str, Any]:
         """Learns from normal images; nothing is written."""
-        random.seed(self.seed)
-        torch.manual_seed(self.seed)
+        from lightning import seed_everything
+
+        seed_everything(self.seed, verbose=False)  # anomalib draws from NumPy too
         self.model = self._build().to(self.device)
         facts = self._fit(train, validation)
         self.model.eval()

@@ -142,11 +142,12 @@ def test_training_goes_on_where_it_was(tmp_path):
         assert torch.allclose(value, straight.predict(normal(1, 7)).images[name], atol=1e-4)
 
 
-def test_same_seed_same_scores(backbone, tmp_path):
-    options = {**FLOW, **backbone, "iterations": 2}
+@pytest.mark.parametrize("name", ["fastflow", "patchcore"])
+def test_same_seed_same_scores(backbone, tmp_path, name):
+    options = {"fastflow": {**FLOW, "iterations": 2}, "patchcore": {"coreset_ratio": 0.2}}
     scores = []
     for seed in (3, 3, 4):
-        detector = make_detector("fastflow", (SIDE, SIDE), seed=seed, **options)
+        detector = make_detector(name, (SIDE, SIDE), seed=seed, **backbone, **options[name])
         detector.fit(normal(6), normal(3, 5), tmp_path)
         scores.append(detector.predict(anomalous(2)).images["score"])
     assert torch.equal(scores[0], scores[1])
