@@ -199,7 +199,7 @@ def test_reset_parameters_reproduces_the_state(block):
 
 
 def relative_position_oracle(grid_size, channels, pooled):
-    """Pyramid ViG's -2 <e_i, e_j> / C for 2-D sine-cosine embeddings, by loops."""
+    """Pyramid ViG's -2 <e_i, e_j> / C, by loops; pooled nodes at mean coordinates (not as there)."""
 
     def embed(row, column):
         values = []

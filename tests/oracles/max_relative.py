@@ -7,7 +7,7 @@ from torch import Tensor
 def max_relative_oracle(
     source: Tensor, target: Tensor, edge_index: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the values, and the gradients of sum(values * gradient) for source and target."""
+    """Returns the values, and the gradients of sum(values * gradient) for source and target."""
     values = torch.zeros_like(target, dtype=torch.float64)
     grad_source = torch.zeros_like(source, dtype=torch.float64)
     grad_target = torch.zeros_like(target, dtype=torch.float64)
