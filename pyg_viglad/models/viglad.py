@@ -291,14 +291,15 @@ class ViGLAD(
         self.node_scale = None if self.node_scorer is None else Standardization()
         self.register_buffer("threshold", torch.tensor(torch.nan))
 
-        # What config.json holds: the arguments, collected by the mixin; None where they are custom modules.
+        # What config.json holds: the arguments, collected by the mixin; None where JSON cannot hold them.
         arguments: Any = self._hub_mixin_config
+        named = isinstance(operator, str) and arguments["operator_kwargs"] == operator_kwargs
         self.config: dict[str, Any] = {
             **arguments,
             "image_size": [height, width],
             "teacher": self.teacher.config,
             "autoencoder": autoencoder if isinstance(autoencoder, str) else None,
-            "operator": operator if isinstance(operator, str) else None,
+            "operator": operator if named else None,
         }
         self._hub_mixin_config = self.config
 

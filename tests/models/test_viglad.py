@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch_geometric.data import Batch, Data
-from torch_geometric.nn import GraphConv
+from torch_geometric.nn import GraphConv, MeanAggregation
 
 from pyg_viglad import PDN, ViGLAD
 from pyg_viglad.models import ConvAutoEncoder, Prediction, hard_mean
@@ -308,6 +308,10 @@ def test_operator_kwargs_are_passed_and_saved(tmp_path):
     model.save_pretrained(tmp_path)
     again = ViGLAD.from_pretrained(tmp_path)
     assert again.config["operator_kwargs"] == {"aggr": "mean"}
+    options["operator_kwargs"] = {"aggr": MeanAggregation()}  # which JSON cannot hold
+    ViGLAD("small", 96, PDN("small", 6), **options).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="pass `operator=`"):
+        ViGLAD.from_pretrained(tmp_path)
 
 
 def test_own_operators_and_autoencoders_are_asked_for(tmp_path):
