@@ -1,0 +1,81 @@
+"""The architecture, read from the import statements: packages in one order, no circle, no private import."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import pyg_viglad
+
+ROOT = Path(pyg_viglad.__file__).parent
+ORDER = [  # a package imports only from those before it
+    *("files", "nn", "transforms", "metrics", "scoring", "models", "datasets"),
+    *("graphs", "training", "visualization", "commands", "cli"),
+]
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in ROOT.rglob("*.py")}
+
+
+def imported_modules(source):
+    """Yields every module that a source text imports, also inside functions."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "Expected absolute imports"
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                yield module if module in MODULES else node.module
+
+
+IMPORTS = {name: set(imported_modules(path.read_text())) for name, path in MODULES.items()}
+PAIRS = [(name, other) for name, others in IMPORTS.items() for other in others if other in MODULES]
+
+
+def package(module):
+    return module.partition(".")[2].partition(".")[0]
+
+
+def test_imports_follow_the_order_of_the_packages():
+    top = {"", "__main__"}  # the package itself, which imports from all
+    assert {package(name) for name in MODULES} - top == set(ORDER)
+    inner = [(name, other) for name, other in PAIRS if package(name) not in top]
+    assert not [pair for pair in inner if package(pair[1]) in top]
+    assert not [
+        (name, other)
+        for name, other in inner
+        if ORDER.index(package(other)) > ORDER.index(package(name))
+    ]
+
+
+def test_no_circle_among_modules():
+    graph = {name: {other for first, other in PAIRS if first == name} for name in MODULES}
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_no_private_module_is_imported_from_another_package():
+    private = [(name, other) for name, other in PAIRS if "._" in other and "__" not in other]
+    assert not [(n, o) for n, o in private if not n.startswith(o.rpartition(".")[0] + ".")]
+
+
+def test_nothing_imports_the_benchmarks():
+    assert not [
+        name
+        for name, others in IMPORTS.items()
+        if any(other.split(".")[0] in ("benchmarks", "tests", "examples") for other in others)
+    ]
+
+
+@pytest.mark.parametrize("module", ["timm", "lightning", "sklearn", "matplotlib"])
+def test_importing_the_package_is_light(module):
+    code = f"import sys, pyg_viglad; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
