@@ -6,8 +6,6 @@ import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 import pyg_viglad
 
 ROOT = Path(pyg_viglad.__file__).parent
@@ -75,7 +73,7 @@ def test_nothing_imports_the_benchmarks():
     ]
 
 
-@pytest.mark.parametrize("module", ["timm", "lightning", "sklearn", "matplotlib"])
-def test_importing_the_package_is_light(module):
-    code = f"import sys, pyg_viglad; sys.exit({module!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_importing_the_package_is_light():
+    code = "import sys, pyg_viglad; print({'timm', 'lightning', 'sklearn', 'matplotlib'} & {*sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout == "set()\n"
