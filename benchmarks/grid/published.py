@@ -23,7 +23,7 @@ class Source(NamedTuple):
     figures: Figures
 
     def look_up(self, dataset: str, category: str, column: str, kind: str) -> float | None:
-        """Give a figure in per cent, or None; an average that is not printed is taken of the rows."""
+        """Returns a figure in per cent, or None; an average that is not printed is computed from the rows."""
         for place in ((dataset, category), (dataset, "*")):
             if category == "average" and place[1] == "*":
                 break

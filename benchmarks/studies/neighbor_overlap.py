@@ -55,7 +55,7 @@ SAME_PLACE = "neighbours of the same parity"
 def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of a trained model")
-    parser.add_argument("--untrained", action="store_true", help="same model, weights drawn anew")
+    parser.add_argument("--untrained", action="store_true", help="same model with random weights")
     parser.add_argument("--settle", action="store_true", help="... its batch norms run over images")
     parser.add_argument("--good", type=int, default=110, help="good test images")
     parser.add_argument("--anomalous", type=int, default=120, help="anomalous test images")
@@ -100,7 +100,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def draw_anew(model: ViGLAD, options: argparse.Namespace) -> ViGLAD:
-    """Returns the same architecture with weights drawn anew, its statistics fitted."""
+    """Returns the same architecture with random weights and fitted statistics."""
     torch.manual_seed(options.seed)
     fresh = ViGLAD(**{**model.config, "teacher": model.teacher})
     side = model.image_size[0]

@@ -4,7 +4,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def keep_threads():
-    """Give the tests that follow the threads that they had: with others their sums differ."""
+    """Restores the number of threads after a test: other numbers change sums in the last digits."""
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -18,7 +18,7 @@ def write_images(folder, number, suffix=".png", digits=3, first=0):
 
 
 def mask(value, top=0, bottom=SIZE[0], left=0, right=SIZE[1], size=SIZE):
-    """Give an array with ``value`` in a rectangle."""
+    """Returns an array with ``value`` in a rectangle."""
     pixels = np.zeros(size, np.uint8)
     pixels[top:bottom, left:right] = value
     return pixels
