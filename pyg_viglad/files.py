@@ -20,6 +20,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Args:
         path: The file to write.
 
+    Raises:
+        FileNotFoundError: If its folder does not exist.
+
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -29,6 +32,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         ['notes.txt']
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"Expected a file in an existing folder (got '{path}')")
     partial = path.with_name(path.name + ".part")
     try:
         yield partial

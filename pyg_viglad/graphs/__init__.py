@@ -19,7 +19,6 @@ from pyg_viglad.graphs.measures import (
 from pyg_viglad.graphs.patches import (
     SCORES,
     graph_of_image,
-    graphs_of_images,
     most_anomalous_node,
     neighbors_of,
     node_at,
@@ -36,7 +35,6 @@ __all__ = [
     "export_graph",
     "graph_measures",
     "graph_of_image",
-    "graphs_of_images",
     "homophily",
     "in_degree",
     "most_anomalous_node",

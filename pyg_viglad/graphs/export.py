@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,13 @@ from torch_geometric.utils import to_networkx
 
 from pyg_viglad.files import write_bytes, write_text
 from pyg_viglad.graphs.measures import neighbor_ranks
-from pyg_viglad.graphs.patches import edges_of, grids_of, image_of_node, select_image
+from pyg_viglad.graphs.patches import (
+    cells_of,
+    edges_of,
+    image_of_node,
+    positions_of,
+    select_image,
+)
 
 __all__ = ["export_graph", "write_graphml", "write_node_link"]
 
@@ -54,24 +59,15 @@ def export_graph(graph: Data, image: int | None = None) -> Any:
             raise ValueError(f"Expected an image from 0 to {images - 1} (got {image})")
         graph, images = select_image(graph, image), 1
         edges = graph.edge_index
-    nodes = int(graph.num_nodes)
-    pos = getattr(graph, "pos", None)
-    if not isinstance(pos, Tensor) or tuple(pos.shape) != (nodes, 2):
-        got = list(pos.shape) if isinstance(pos, Tensor) else pos
-        raise ValueError(f"Expected graph.pos of shape [{nodes}, 2] (got {got})")
+    nodes, pos = int(graph.num_nodes), positions_of(graph)
     if torch.unique(edges[1] * nodes + edges[0]).numel() < edges.size(1):
         raise ValueError("Expected every edge once (got one that occurs again)")
 
     # A Data's "x" usually holds features; here it is the horizontal position.
     of_nodes = {"x": pos[:, 0], "y": pos[:, 1]}
     of_edges = {"rank": neighbor_ranks(edges)}
-    batch, _ = image_of_node(graph)
     if isinstance(getattr(graph, "grid_size", None), Tensor):
-        grids = grids_of(graph)
-        first = grids.prod(1).cumsum(0) - grids.prod(1)
-        place = torch.arange(nodes, device=batch.device) - first[batch]
-        columns = grids[:, 1][batch]
-        of_nodes.update(row=place // columns, column=place % columns)
+        of_nodes["row"], of_nodes["column"] = cells_of(graph)
     for key, values in graph.to_dict().items():
         if isinstance(values, Tensor) and values.dim() == 1 and key not in ("batch", "ptr"):
             # Where there are as many edges as nodes, PyG takes a name without "edge" for a node field.
@@ -80,7 +76,7 @@ def export_graph(graph: Data, image: int | None = None) -> Any:
             elif graph.is_node_attr(key):
                 of_nodes.setdefault(key, values)
     if images > 1:
-        of_nodes["image"] = batch
+        of_nodes["image"], _ = image_of_node(graph)
     for name, values in (*of_nodes.items(), *of_edges.items()):
         if not bool(torch.isfinite(values).all()):
             raise ValueError(f"Expected finite values of '{name}' (got NaN or infinity)")
@@ -117,7 +113,7 @@ def write_graphml(graph: Data, path: str | os.PathLike[str], image: int | None =
 
     text = io.BytesIO()
     networkx.write_graphml(export_graph(graph, image), text)
-    write_bytes(_in_folder(path), text.getvalue())
+    write_bytes(path, text.getvalue())
 
 
 def write_node_link(graph: Data, path: str | os.PathLike[str], image: int | None = None) -> None:
@@ -146,11 +142,4 @@ def write_node_link(graph: Data, path: str | os.PathLike[str], image: int | None
     import networkx
 
     values = networkx.node_link_data(export_graph(graph, image), edges="edges")
-    write_text(_in_folder(path), json.dumps(values, allow_nan=False) + "\n")
-
-
-def _in_folder(path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"Expected a file in an existing folder (got '{path}')")
-    return path
+    write_text(path, json.dumps(values, allow_nan=False) + "\n")

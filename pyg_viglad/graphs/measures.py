@@ -12,9 +12,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import degree, remove_self_loops, scatter, to_scipy_sparse_matrix
+from torch_geometric.utils import (
+    cumsum,
+    degree,
+    remove_self_loops,
+    scatter,
+    to_scipy_sparse_matrix,
+)
 
-from pyg_viglad.graphs.patches import edges_of, grids_of, image_of_node
+from pyg_viglad.graphs.patches import cells_of, edges_of, grids_of, image_of_node, positions_of
 
 __all__ = [
     "NeighborChanges",
@@ -120,19 +126,28 @@ def neighbor_changes(first: Data, second: Data) -> NeighborChanges:
         >>> [edges.tolist() for edges in neighbor_changes(first, second)]
         [[[2], [0]], [[1], [0]], [[3], [0]]]
     """
-    graphs, names = (first, second), ("first", "second")
-    edges = [edges_of(graph, name) for graph, name in zip(graphs, names, strict=True)]
-    grids = [grids_of(graph, name) for graph, name in zip(graphs, names, strict=True)]
-    coarse = _coarser(*grids)
-    nodes = int(graphs[coarse].num_nodes)
-    keys = [_keys(edges[coarse], nodes)] * 2
+    edges = edges_of(first, "first"), edges_of(second, "second")
+    grids = grids_of(first, "first"), grids_of(second, "second")
+    if len(grids[0]) != len(grids[1]):
+        raise ValueError(
+            f"Expected graphs of as many images (got {len(grids[0])} and {len(grids[1])})"
+        )
     if torch.equal(*grids):
-        keys[1 - coarse] = _keys(edges[1 - coarse], nodes)
+        nodes = int(first.num_nodes)
+        before, after = (_keys(edge_index, nodes) for edge_index in edges)
+    elif bool((grids[0] >= grids[1]).all()):
+        nodes = int(second.num_nodes)
+        after = _keys(edges[1], nodes)
+        before = _vote(edges[0], _patches(first, grids[1]), after, nodes)
+    elif bool((grids[0] <= grids[1]).all()):
+        nodes = int(first.num_nodes)
+        before = _keys(edges[0], nodes)
+        after = _vote(edges[1], _patches(second, grids[0]), before, nodes)
     else:
-        most = torch.bincount(keys[coarse] // nodes, minlength=nodes).clamp(min=1)
-        patches = _patches(graphs[1 - coarse], grids[1 - coarse], grids[coarse])
-        keys[1 - coarse] = _vote(edges[1 - coarse], patches, nodes, most)
-    before, after = keys
+        raise ValueError(
+            "Expected one grid to be as fine as the other in rows and columns "
+            f"(got {grids[0].tolist()} and {grids[1].tolist()})"
+        )
     kept = torch.isin(after, before)
     lost = before[~torch.isin(before, after)]
     return NeighborChanges(
@@ -170,7 +185,7 @@ def neighbor_overlap(first: Data, second: Data, *, per_graph: bool = False) -> T
         tensor([0.3333, 1.0000, 1.0000, 1.0000])
     """
     changes = neighbor_changes(first, second)
-    coarse = (first, second)[_coarser(first.grid_size, second.grid_size)]
+    coarse = min(second, first, key=lambda graph: graph.num_nodes)
     nodes = int(coarse.num_nodes)
     kept, lost, gained = (torch.bincount(edges[1], minlength=nodes) for edges in changes)
     either = kept + lost + gained
@@ -203,11 +218,8 @@ def edge_length(graph: Data, *, per_graph: bool = False) -> Tensor:
         >>> edge_length(graph, per_graph=True)
         tensor([6.])
     """
-    edges = edges_of(graph)
-    if not isinstance(graph.pos, Tensor) or tuple(graph.pos.shape) != (graph.num_nodes, 2):
-        got = list(graph.pos.shape) if isinstance(graph.pos, Tensor) else graph.pos
-        raise ValueError(f"Expected graph.pos of shape [{graph.num_nodes}, 2] (got {got})")
-    lengths = torch.linalg.vector_norm(graph.pos[edges[0]] - graph.pos[edges[1]], dim=1)
+    edges, pos = edges_of(graph), positions_of(graph)
+    lengths = torch.linalg.vector_norm(pos[edges[0]] - pos[edges[1]], dim=1)
     return _mean_over_edges(lengths, edges, graph, per_graph)
 
 
@@ -376,21 +388,6 @@ def _per_image(values: Tensor, graph: Data, reduce: str) -> Tensor:
     return reduced
 
 
-def _coarser(first: Tensor, second: Tensor) -> int:
-    """Which of two grids ``[B, 2]`` is the coarser one, 0 or 1; 1 for equal ones."""
-    first, second = first.reshape(-1, 2), second.reshape(-1, 2)
-    if len(first) != len(second):
-        raise ValueError(f"Expected graphs of as many images (got {len(first)} and {len(second)})")
-    if bool((first >= second).all()):
-        return 1
-    if bool((first <= second).all()):
-        return 0
-    raise ValueError(
-        "Expected one grid to be as fine as the other in rows and columns "
-        f"(got {first.tolist()} and {second.tolist()})"
-    )
-
-
 def _keys(edge_index: Tensor, nodes: int) -> Tensor:
     """Each edge once, as one number (centre * nodes + neighbour), by centre and then by rank."""
     (neighbors, centers), _ = remove_self_loops(edge_index)
@@ -402,22 +399,23 @@ def _keys(edge_index: Tensor, nodes: int) -> Tensor:
     return distinct
 
 
-def _patches(graph: Data, fine: Tensor, coarse: Tensor) -> Tensor:
-    """The node of the coarser graph in whose patch each node of the finer one lies, ``[N]``."""
-    batch, _ = image_of_node(graph)
-    before = fine.prod(1).cumsum(0) - fine.prod(1)
-    number = torch.arange(len(batch), device=batch.device) - before[batch]
-    (rows, columns), (coarse_rows, coarse_columns) = (g[batch].unbind(1) for g in (fine, coarse))
+def _patches(graph: Data, coarse: Tensor) -> Tensor:
+    """The node of a coarser grid ``[B, 2]`` in whose patch each node of the graph lies, ``[N]``."""
+    (row, column), (batch, _) = cells_of(graph), image_of_node(graph)
+    (rows, columns), (coarse_rows, coarse_columns) = grids_of(graph)[batch].T, coarse[batch].T
     # The centre of row r lies at (r + 1/2) / rows: in whole numbers, nothing is rounded.
-    row = (2 * (number // columns) + 1) * coarse_rows // (2 * rows)
-    column = (2 * (number % columns) + 1) * coarse_columns // (2 * columns)
-    first = coarse.prod(1).cumsum(0) - coarse.prod(1)
-    patches: Tensor = first[batch] + row * coarse_columns + column
+    coarse_row = (2 * row + 1) * coarse_rows // (2 * rows)
+    coarse_column = (2 * column + 1) * coarse_columns // (2 * columns)
+    first = cumsum(coarse.prod(1))[batch]  # of the image
+    patches: Tensor = first + coarse_row * coarse_columns + coarse_column
     return patches
 
 
-def _vote(edge_index: Tensor, patches: Tensor, nodes: int, most: Tensor) -> Tensor:
-    """The edges between patches with most votes, ``most`` ``[nodes]`` for each centre, as in `_keys`."""
+def _vote(edge_index: Tensor, patches: Tensor, coarse: Tensor, nodes: int) -> Tensor:
+    """A finer graph's edges between patches with most votes, as in `_keys`.
+
+    Each of the ``nodes`` patches gets as many as it has in the ``coarse`` graph's keys, at least one.
+    """
     neighbors, centers = patches[edge_index]
     between = neighbors != centers
     keys = (centers * nodes + neighbors)[between]
@@ -431,5 +429,6 @@ def _vote(edge_index: Tensor, patches: Tensor, nodes: int, most: Tensor) -> Tens
     pairs = pairs[order]
     centers = pairs // nodes
     place = torch.arange(len(pairs), device=pairs.device) - torch.searchsorted(centers, centers)
+    most = torch.bincount(coarse // nodes, minlength=nodes).clamp(min=1)
     chosen: Tensor = pairs[place < most[centers]]
     return chosen

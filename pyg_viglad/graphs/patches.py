@@ -16,15 +16,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
+from torch_geometric.utils import cumsum
 
 from pyg_viglad.scoring import peak
 
 __all__ = [
     "SCORES",
+    "cells_of",
     "edges_of",
     "graph_of_image",
-    "graphs_of_images",
     "grids_of",
     "image_of_node",
     "most_anomalous_node",
@@ -32,6 +33,7 @@ __all__ = [
     "node_at",
     "patch_size",
     "position_of",
+    "positions_of",
     "select_image",
 ]
 
@@ -76,16 +78,16 @@ def graph_of_image(
     """
     for key in ("pos", "edge_index", "grid_size"):
         _check_field(graph, key, name)
-    _check_positions(graph, name)
-    images = len(graph.grid_size.reshape(-1, 2))
+    images = len(grids_of(graph, name))
+    positions_of(graph, name)
     if number is None and images != 1:
         raise ValueError(f"Expected {name} to be of one image (got {images})")
     if number is not None and not 0 <= number < images:
         raise ValueError(f"Expected an image of {name} from 0 to {images - 1} (got {number})")
-    seen = _image_sizes(graph, images, name)
-    one = select_image(graph, number or 0, name=name).detach().cpu()
-    one.img_size = seen[[number or 0]].cpu()
-    one.grid_size = one.grid_size.reshape(1, 2)
+    place = number or 0
+    sizes = _image_sizes(graph, images, name)
+    one = select_image(graph, place, name).detach().cpu()
+    one.img_size = sizes[[place]].cpu()
     if size is not None:
         scale = torch.tensor([size], dtype=torch.float64) / one.img_size
         one.pos = one.pos.double() * scale.flip(1)
@@ -93,29 +95,11 @@ def graph_of_image(
     return one
 
 
-def graphs_of_images(
-    graph: Data, sizes: Sequence[tuple[int, int]], name: str = "graph"
-) -> list[Data]:
-    """Returns :func:`graph_of_image` for each image, scaled to its picture of ``sizes`` [(height, width)].
-
-    Raises:
-        ValueError: If there are more or fewer graphs than pictures, or a graph does not fit.
-    """
-    _check_field(graph, "pos", name)
-    _check_field(graph, "grid_size", name)
-    images = len(graph.grid_size.reshape(-1, 2))
-    if images != len(sizes):
-        raise ValueError(
-            f"Expected {name} to hold one graph for each of the {len(sizes)} images (got {images})"
-        )
-    return [graph_of_image(graph, i, size=size, name=name) for i, size in enumerate(sizes)]
-
-
 def node_at(graph: Data, xy: tuple[float, float]) -> int:
     """Returns the node whose patch contains a position.
 
-    A patch reaches half its size to each side of its centre. Its left and upper edges belong to it, its
-    right and lower ones to the next patch (at the border of the image, to the patch as well).
+    The left and upper edges of a patch belong to it, its right and lower ones to the next patch (at the
+    border of the image, to the patch as well).
 
     Args:
         graph: The patch graph of one image.
@@ -125,19 +109,17 @@ def node_at(graph: Data, xy: tuple[float, float]) -> int:
         The node's number, in ``[0, N)``.
 
     Raises:
-        ValueError: If ``xy`` lies outside the image, or ``pos`` does not fit ``grid_size``.
+        ValueError: If ``xy`` lies outside the image, or a field is missing or does not fit.
 
     Example:
         >>> from pyg_viglad.transforms import ImageToGraph
         >>> node_at(ImageToGraph(patch_size=8, k=3)(torch.rand(3, 16, 24)), (23.5, 1.0))
         2
     """
-    width, height = patch_size(graph)
-    _check_inside(graph, xy, "a position")
-    _check_positions(graph, "graph")
-    pos = graph.pos.detach().cpu().double()
     # In units of a patch: -0.5 is its left or upper edge, 0.5 its right or lower one.
-    size = torch.tensor([width, height], dtype=torch.float64)
+    size = torch.tensor(patch_size(graph), dtype=torch.float64)
+    _check_inside(graph, xy, "a position")
+    pos = positions_of(graph).detach().cpu().double()
     offset = (torch.tensor(xy, dtype=torch.float64) - pos) / size
     inside = ((offset >= -0.5) & (offset < 0.5)).all(dim=1).nonzero()
     if len(inside):
@@ -169,12 +151,12 @@ def position_of(
         if not 0 <= int(value) < nodes:
             raise ValueError(f"Expected {name} to be from 0 to {nodes - 1} (got {int(value)})")
         x, y = graph.pos[int(value)].tolist()
-        return float(x), float(y)
+        return x, y
     if tuple(value.shape) != (2,):
         raise ValueError(f"Expected {name} as a number or a position (x, y) (got {node})")
-    x, y = value.tolist()
+    x, y = value.double().tolist()
     _check_inside(graph, (x, y), name)
-    return float(x), float(y)
+    return x, y
 
 
 def neighbors_of(graph: Data, node: int) -> Tensor:
@@ -214,11 +196,13 @@ def patch_size(graph: Data) -> tuple[float, float]:
         >>> patch_size(ImageToGraph(patch_size=8, k=3)(torch.rand(3, 16, 24)))
         (8.0, 8.0)
     """
-    _check_field(graph, "grid_size", "graph")
-    sizes = _image_sizes(graph, 1, "graph")
-    if graph.grid_size.numel() != 2:
-        raise ValueError(f"Expected the graph of one image (got {len(graph.grid_size)})")
-    (rows, columns), (height, width) = graph.grid_size.reshape(2).tolist(), sizes[0].tolist()
+    grids = grids_of(graph)
+    if len(grids) != 1:
+        raise ValueError(f"Expected the graph of one image (got {len(grids)})")
+    (rows, columns), (height, width) = (
+        grids[0].tolist(),
+        _image_sizes(graph, 1, "graph")[0].tolist(),
+    )
     return width / columns, height / rows
 
 
@@ -266,16 +250,29 @@ def edges_of(graph: Data, name: str = "graph") -> Tensor:
     return edges
 
 
+def positions_of(graph: Data, name: str = "graph") -> Tensor:
+    """Returns ``pos`` ``[N, 2]``.
+
+    Raises:
+        ValueError: If it is missing or does not fit the nodes.
+    """
+    pos = getattr(graph, "pos", None)
+    if not isinstance(pos, Tensor) or tuple(pos.shape) != (graph.num_nodes, 2):
+        got = list(pos.shape) if isinstance(pos, Tensor) else pos
+        raise ValueError(f"Expected {name}.pos of shape [{graph.num_nodes}, 2] (got {got})")
+    return pos
+
+
 def image_of_node(graph: Data) -> tuple[Tensor, int]:
     """Returns the number of each node's image ``[N]``, and the number of images."""
     batch, grids = getattr(graph, "batch", None), getattr(graph, "grid_size", None)
     if isinstance(batch, Tensor):
-        return batch, int(graph.num_graphs)
+        # A plain Data can have a batch vector, too, but does not know the number of graphs.
+        return batch, graph.num_graphs if isinstance(graph, Batch) else int(batch.max()) + 1
     if isinstance(grids, Tensor) and grids.numel() > 2:
         counts = grids.reshape(-1, 2).prod(1)
-        return torch.arange(len(counts), device=counts.device).repeat_interleave(counts), len(
-            counts
-        )
+        images = torch.arange(len(counts), device=counts.device)
+        return images.repeat_interleave(counts), len(counts)
     return torch.zeros(graph.num_nodes, dtype=torch.long, device=graph.edge_index.device), 1
 
 
@@ -285,20 +282,26 @@ def grids_of(graph: Data, name: str = "graph") -> Tensor:
     Raises:
         ValueError: If ``grid_size`` is missing or does not fit the nodes.
     """
-    if not isinstance(getattr(graph, "grid_size", None), Tensor):
-        raise ValueError(f"Expected {name} to have 'grid_size' (got the fields {graph.keys()})")
+    _check_field(graph, "grid_size", name)
     grids: Tensor = graph.grid_size.reshape(-1, 2)
-    batch, count = image_of_node(graph)
-    nodes = torch.bincount(batch, minlength=count)
-    if (
-        len(grids) != count
-        or int(nodes.sum()) != graph.num_nodes
-        or bool((grids.prod(1) != nodes).any())
-    ):
-        raise ValueError(
-            f"Expected {name}.grid_size of {nodes.tolist()} nodes (got {grids.tolist()})"
-        )
+    sizes, batch = grids.prod(1), getattr(graph, "batch", None)
+    if isinstance(batch, Tensor):
+        nodes = torch.bincount(batch, minlength=len(sizes)).tolist()
+        fits = nodes == sizes.tolist()
+    else:
+        nodes = graph.num_nodes
+        fits = nodes == int(sizes.sum())
+    if not fits:
+        raise ValueError(f"Expected {name}.grid_size of {nodes} nodes (got {grids.tolist()})")
     return grids
+
+
+def cells_of(graph: Data) -> tuple[Tensor, Tensor]:
+    """Returns row and column of each node in its image's grid of patches, ``[N]`` each."""
+    grids, (batch, _) = grids_of(graph), image_of_node(graph)
+    number = torch.arange(len(batch), device=batch.device) - cumsum(grids.prod(1))[batch]
+    columns = grids[batch, 1]
+    return number // columns, number % columns
 
 
 def select_image(graph: Data, number: int, name: str = "graph") -> Data:
@@ -319,6 +322,10 @@ def select_image(graph: Data, number: int, name: str = "graph") -> Data:
     for key in ("batch", "ptr"):
         fields.pop(key, None)
     one = Data(**fields).subgraph(batch == number)
+    # Where there are as many edges as nodes, PyG takes it for a field of the nodes.
+    distance = fields.get("distance")
+    if isinstance(distance, Tensor) and tuple(distance.shape) == (edges.size(1),):
+        one.distance = distance[inside[1]]
     for key, values in of_images.items():
         if isinstance(values, Tensor):
             values = values if key == "img" else values.reshape(-1, 2)
@@ -330,16 +337,6 @@ def _check_field(graph: Data, key: str, name: str) -> None:
     if not isinstance(getattr(graph, key, None), Tensor):
         fields = graph.keys() if isinstance(graph, Data) else type(graph).__name__
         raise ValueError(f"Expected {name} to have the field {key!r} (got {fields})")
-
-
-def _check_positions(graph: Data, name: str) -> None:
-    grids = graph.grid_size.reshape(-1, 2)
-    nodes = int(grids.prod(1).sum())
-    if tuple(graph.pos.shape) != (nodes, 2):
-        raise ValueError(
-            f"Expected {name}.pos of shape [{nodes}, 2] for grid_size {grids.tolist()} "
-            f"(got {list(graph.pos.shape)})"
-        )
 
 
 def _image_sizes(graph: Data, images: int, name: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""The graphs that a network made of images, in pixels of the original images and with their scores."""
+"""The patch graphs of a network, in pixels of the original images and with scores."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def record_graphs(
           ``node_score``, the same of A_n where the model has it.
 
     Raises:
-        ValueError: If the model has no graphs, or an input is not an image.
+        ValueError: If the model has no graphs, there are no images, or an input is not an image.
         FileNotFoundError: If an image file does not exist.
 
     Example:
@@ -59,6 +59,8 @@ def record_graphs(
         raise ValueError(f"Expected a ViGLAD or a ViGAutoEncoder (got {type(model).__name__})")
     several = isinstance(images, list | tuple) or (isinstance(images, Tensor) and images.dim() == 4)
     images = images if several else [images]
+    if len(images) == 0:
+        raise ValueError("Expected at least one image (got none)")
     maps: dict[str, Tensor] = {}
     if isinstance(model, ViGLAD):
         pictures = [to_image(image) for image in images]

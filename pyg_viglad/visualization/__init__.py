@@ -7,7 +7,6 @@ several, in the shape that its docstring names; it then returns their figure. :f
 PNG and PDF.
 """
 
-from pyg_viglad.visualization.drawing import save_figure
 from pyg_viglad.visualization.plot_ablation import plot_ablation
 from pyg_viglad.visualization.plot_anomaly_maps import plot_anomaly_maps
 from pyg_viglad.visualization.plot_block_strip import plot_block_strip
@@ -16,6 +15,7 @@ from pyg_viglad.visualization.plot_neighbors import plot_neighbors
 from pyg_viglad.visualization.plot_node_graphs import plot_node_graphs
 from pyg_viglad.visualization.plot_roc import plot_roc
 from pyg_viglad.visualization.plot_score_histogram import plot_score_histogram
+from pyg_viglad.visualization.save_figure import save_figure
 from pyg_viglad.visualization.viewer import GraphViewer
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""How variants of a detector compare, by kind of anomaly and over seeds (Figure 4)."""
+"""Bars of the image AUROC of variants, by kind of anomaly and over seeds (Figure 4)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from pyg_viglad.visualization import drawing
+from pyg_viglad.visualization import drawing, inputs
+from pyg_viglad.visualization.sheet import AxesLike, make_chart
 
 __all__ = ["plot_ablation"]
 
@@ -19,14 +20,14 @@ def plot_ablation(
     baseline: float = 0.5,
     width: float = 3.5,
     height: float | None = None,
-    ax: drawing.AxesLike | None = None,
+    ax: AxesLike | None = None,
 ) -> Figure:
     r"""Plots the image AUROC of variants as groups of bars, one bar per kind of anomaly (Figure 4).
 
     A bar is the mean over the seeds and carries its value, the whisker is the standard deviation over
     the seeds (n - 1), and the dots are the seeds. **Bars start at the baseline**, by default at the
-    chance level of 50 %, not at 0: their length is the gain over chance, bars of worse variants hang
-    down, and the axis label says so.
+    chance level of 50 %, not at 0: their length is the gain over chance, bars of worse variants
+    point down, and the axis label says so.
 
     Args:
         results: For each variant, in order, the values of each seed by kind, such as
@@ -59,7 +60,7 @@ def plot_ablation(
     if height is None:
         height = 2.3 + max(0.013 * drawing.SMALL * name.count("\n") for name in names)
         height += 0 if upright else 0.007 * drawing.SMALL * max(len(name) for name in names)
-    figure, (axes,) = drawing.make_chart(ax, 1, width, height)
+    figure, (axes,) = make_chart(ax, 1, width, height)
     inches = axes.get_window_extent().width / figure.dpi
     if ax is not None:
         names, upright = _labels(list(table), inches / count)
@@ -153,13 +154,13 @@ def _labels(names: list[str], room: float) -> tuple[list[str], bool]:
 
 def _table(
     results: Mapping[str, Mapping[str, Sequence[float]]],
-) -> dict[str, dict[str, drawing.Array]]:
+) -> dict[str, dict[str, inputs.Array]]:
     """The values in per cent, with the mean of both kinds."""
     if not isinstance(results, Mapping) or not results:
         raise ValueError(
             f"Expected results to map variants to values (got {type(results).__name__})"
         )
-    table: dict[str, dict[str, drawing.Array]] = {}
+    table: dict[str, dict[str, inputs.Array]] = {}
     for variant, row in results.items():
         name = f"results[{variant!r}]"
         if not isinstance(row, Mapping) or not row:

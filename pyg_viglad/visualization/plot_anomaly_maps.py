@@ -12,26 +12,27 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from pyg_viglad.visualization import drawing
+from pyg_viglad.visualization import drawing, inputs
+from pyg_viglad.visualization.sheet import AxesLike, Sheet, image_labels, make_sheet
 
 __all__ = ["plot_anomaly_maps"]
 
 
 def plot_anomaly_maps(
-    images: drawing.Images,
-    maps: Mapping[str, drawing.Maps],
-    masks: drawing.Maps | None = None,
+    images: inputs.Images,
+    maps: Mapping[str, inputs.Maps],
+    masks: inputs.Maps | None = None,
     *,
-    scores: drawing.Numbers | None = None,
+    scores: inputs.Numbers | None = None,
     titles: Sequence[str] | None = None,
     limits: tuple[float, float] | None = None,
     threshold: float | None = None,
     quantiles: tuple[float, float] | None = (0.9, 0.995),
-    node_maps: drawing.Maps | None = None,
+    node_maps: inputs.Maps | None = None,
     node_limits: tuple[float, float] = (0.0, 6.0),
     panel_size: float | None = None,
     width: float | None = None,
-    ax: drawing.AxesLike | None = None,
+    ax: AxesLike | None = None,
 ) -> Figure:
     r"""Plots images, true anomalies and anomaly maps side by side (Figure 3).
 
@@ -79,18 +80,13 @@ def plot_anomaly_maps(
         >>> [axes.get_title() for axes in figure.axes[:2]]
         ['image', 'local map']
     """
-    pictures = drawing.as_images(images)
+    pictures = inputs.as_images(images)
     count = len(pictures)
-    if not isinstance(maps, Mapping) or not maps:
-        raise ValueError(
-            f"Expected maps to map names to maps, at least one (got {type(maps).__name__})"
-        )
-    columns = {name: drawing.as_maps(m, f"maps[{name!r}]", count) for name, m in maps.items()}
-    truths = None if masks is None else drawing.as_maps(masks, "masks", count)
-    nodes = None if node_maps is None else drawing.as_maps(node_maps, "node_maps", count)
-    labels = drawing.as_texts(titles, "titles", count)
-    numbers = drawing.score_texts(scores, "scores", count)
-    labels = ["\n".join(filter(None, pair)) for pair in zip(labels, numbers, strict=True)]
+    inputs.check_names(maps, "maps")
+    columns = {name: inputs.as_maps(m, f"maps[{name!r}]", count) for name, m in maps.items()}
+    truths = inputs.as_masks(masks, count)
+    nodes = None if node_maps is None else inputs.as_maps(node_maps, "node_maps", count)
+    labels = image_labels(count, titles, scores=scores)
     every = [values for column in columns.values() for values in column]
     if limits is None:
         low, high = min(float(m.min()) for m in every), max(float(m.max()) for m in every)
@@ -103,8 +99,8 @@ def plot_anomaly_maps(
     before = ["image"] if truths is None else ["image", "truth"]
     heads = [name if "map" in name.lower() else f"{name} map" for name in columns]
     after = [] if nodes is None else ["node scores"]
-    sheet = drawing.make_sheet(
-        [drawing.size_of(picture) for picture in pictures],
+    sheet = make_sheet(
+        [inputs.size_of(picture) for picture in pictures],
         len(before + heads + after),
         row_labels=labels,
         column_titles=before + heads + after,
@@ -118,7 +114,7 @@ def plot_anomaly_maps(
     scale = ScalarMappable(Normalize(*limits), "magma")
     node_scale = ScalarMappable(Normalize(*node_limits), "viridis")
     for i, (row, picture) in enumerate(zip(sheet.panels, pictures, strict=True)):
-        size = drawing.size_of(picture)
+        size = inputs.size_of(picture)
         drawing.show_image(row[0], picture, size)
         for panel, column in zip(row[len(before) :], columns.values(), strict=False):
             _draw_map(panel, column[i], size, scale, sheet.small)
@@ -130,7 +126,7 @@ def plot_anomaly_maps(
         if nodes is not None:
             _draw_map(row[-1], nodes[i], size, node_scale, sheet.small)
         if truths is not None:
-            truth = truths[i] > 0.5
+            truth = truths[i]
             drawing.show_image(
                 row[1], truth, size, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
             )
@@ -161,7 +157,7 @@ def plot_anomaly_maps(
 
 def _draw_map(
     panel: Axes,
-    values: drawing.Array,
+    values: inputs.Array,
     size: tuple[int, int],
     scale: ScalarMappable,
     fontsize: float,
@@ -171,17 +167,17 @@ def _draw_map(
 
 
 def _add_bar(
-    sheet: drawing.Sheet,
+    sheet: Sheet,
     span: tuple[int, int],
     scale: ScalarMappable,
-    maps: Sequence[drawing.Array],
+    maps: Sequence[inputs.Array],
 ) -> tuple[Colorbar, float]:
     """Draw a colour bar that ends in an arrow where a map goes beyond the scale."""
     under = any(m.min() < scale.norm.vmin for m in maps)
     over = any(m.max() > scale.norm.vmax for m in maps)
     extend = ["neither", "min", "max", "both"][under + 2 * over]
     bar, length = sheet.add_bar(scale, span, extend=extend, extendfrac=0.04)
-    bar.ax.tick_params(length=2.5, pad=1.5)
+    bar.ax.tick_params(pad=1.5)
     bar.locator = MaxNLocator(nbins=6 if length > 2.5 else 4, steps=[1, 2, 5, 10])
     bar.update_ticks()
     return bar, length

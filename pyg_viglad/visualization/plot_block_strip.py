@@ -19,7 +19,8 @@ from pyg_viglad.graphs import (
     position_of,
 )
 from pyg_viglad.transforms import ImageLike
-from pyg_viglad.visualization import drawing
+from pyg_viglad.visualization import drawing, inputs
+from pyg_viglad.visualization.sheet import AxesLike, make_sheet
 
 __all__ = ["plot_block_strip"]
 
@@ -29,13 +30,13 @@ LEAST = 0.44  # inches: a smaller panel shows nothing
 def plot_block_strip(
     image: ImageLike,
     graphs: Mapping[str, Data],
-    node: int | drawing.XY | None = None,
+    node: int | inputs.XY | None = None,
     *,
     num_neighbors: int | None = None,
     mask: Any = None,
     dimming: float = 0.7,
     width: float = 7.2,
-    ax: drawing.AxesLike | None = None,
+    ax: AxesLike | None = None,
 ) -> Figure:
     r"""Plots the neighbours of one patch in the graph of every block, encoder above decoder.
 
@@ -75,14 +76,11 @@ def plot_block_strip(
         >>> len(figure.axes)  # 12 blocks and what leaves them, twice, and the colour bar
         27
     """
-    picture = drawing.as_image(image)
-    size = drawing.size_of(picture)
-    if not isinstance(graphs, Mapping) or not graphs:
-        raise ValueError(
-            f"Expected graphs to map names to graphs, at least one (got {type(graphs).__name__})"
-        )
-    drawing.check_arguments(dimming, num_neighbors=num_neighbors)
-    truth = drawing.as_mask(mask)
+    picture = inputs.as_image(image)
+    size = inputs.size_of(picture)
+    inputs.check_names(graphs, "graphs")
+    inputs.check_arguments(dimming, num_neighbors=num_neighbors)
+    truth = inputs.as_mask(mask)
     read = {
         name: graph_of_image(graph, size=size, name=f"graphs[{name!r}]")
         for name, graph in graphs.items()
@@ -107,7 +105,7 @@ def plot_block_strip(
         rows = [("", [name for names in groups.values() for name in names])]
         columns = len(rows[0][1])
         ax = [ax] if isinstance(ax, Axes) else np.array(ax, dtype=object).ravel()
-    sheet = drawing.make_sheet(
+    sheet = make_sheet(
         [size] * len(rows),
         columns,
         row_labels=[group for group, _ in rows],
@@ -131,8 +129,7 @@ def plot_block_strip(
             drawing.draw_node(
                 panel, picture, graph, chosen[name], found, colors, dimming=dimming, marks=True
             )
-            if truth is not None:
-                drawing.draw_outline(panel, truth, size, cased=False)
+            drawing.draw_outline(panel, truth, size, cased=False)
             drawing.caption(panel, captions[name], sheet.small)
     if ranks:
         sheet.add_rank_bar(colors, ranks, (0, columns - 1))

@@ -18,7 +18,8 @@ from torch_geometric.utils import remove_self_loops
 
 from pyg_viglad.graphs import graph_of_image, neighbor_changes, neighbor_ranks
 from pyg_viglad.transforms import ImageLike
-from pyg_viglad.visualization import drawing
+from pyg_viglad.visualization import drawing, inputs
+from pyg_viglad.visualization.sheet import AxesLike, Sheet, make_sheet
 
 __all__ = ["plot_graph"]
 
@@ -39,14 +40,14 @@ def plot_graph(
     mask: Any = None,
     dimming: float = 0.85,
     width: float | None = None,
-    ax: drawing.AxesLike | None = None,
+    ax: AxesLike | None = None,
 ) -> Figure:
     r"""Plots the edges of a whole graph over the dimmed image, or which of them changed.
 
     All edges of 3,136 patches with 12 neighbours each would be a gray block. So the figure shows all
-    neighbours of **some centres**: those in every n-th row and column of patches (dots), n so large
-    that lines can still be followed; under the panel stands how many edges are drawn. ``every=1``
-    draws all edges; ``every=1, num_neighbors=1`` draws one edge per patch, to its nearest neighbour.
+    neighbours of **some centres**, those in every n-th row and column of patches (dots), where n is large
+    enough for lines to be followed; the caption says how many edges are drawn. ``every=1`` draws all
+    edges; ``every=1, num_neighbors=1`` draws one edge per patch, to its nearest neighbour.
 
     With ``before``, a graph on the same grid, the edges are split into those of both graphs (kept),
     of ``before`` alone (lost) and of ``graph`` alone (gained), as
@@ -84,19 +85,19 @@ def plot_graph(
         >>> len(figure.axes)  # the panel and the colour bar
         2
     """
-    picture = drawing.as_image(image)
-    size = drawing.size_of(picture)
+    picture = inputs.as_image(image)
+    size = inputs.size_of(picture)
     new = graph_of_image(graph, size=size)
     old = None if before is None else graph_of_image(before, size=size, name="before")
     if old is not None and not torch.equal(old.grid_size, new.grid_size):
         grids = (tuple(g.grid_size[0].tolist()) for g in (new, old))
         raise ValueError("Expected before on the grid of graph, {} (got {})".format(*grids))
-    drawing.check_arguments(dimming, every=every, num_neighbors=num_neighbors)
+    inputs.check_arguments(dimming, every=every, num_neighbors=num_neighbors)
     if color_by not in ("length", "distance"):
         raise ValueError(f"Expected color_by 'length' or 'distance' (got {color_by!r})")
     if color_by == "distance" and "distance" not in new:
         raise ValueError("Expected graph to have the field 'distance' to colour by (got none)")
-    truth = drawing.as_mask(mask)
+    truth = inputs.as_mask(mask)
 
     all_edges, _ = remove_self_loops(new.edge_index)
     parts = {"edges": all_edges} if old is None else neighbor_changes(old, new)._asdict()
@@ -104,7 +105,7 @@ def plot_graph(
     single = overlay or old is None
     width = (3.5 if single else 7.2) if width is None else width
     narrow = not single and width < 5.5
-    sheet = drawing.make_sheet(
+    sheet = make_sheet(
         [size],
         1 if single else len(parts),
         row_labels=["" if single else title or ""],
@@ -130,8 +131,7 @@ def plot_graph(
             style: dict[str, Any] = {"c": "white", "edgecolors": "black", "linewidths": 0.5}
             x, y = pos.T.numpy()
             panel.scatter(x, y, s=5, zorder=3, gid="centers", **style)
-        if truth is not None:
-            drawing.draw_outline(panel, truth, size)
+        drawing.draw_outline(panel, truth, size)
 
     if old is None:
         _draw_measured(sheet, new, drawn["edges"], size, color_by)
@@ -197,7 +197,7 @@ def _keys(edges: Tensor, graph: Data) -> Tensor:
 
 
 def _draw_measured(
-    sheet: drawing.Sheet, graph: Data, drawn: Tensor, size: tuple[int, int], color_by: str
+    sheet: Sheet, graph: Data, drawn: Tensor, size: tuple[int, int], color_by: str
 ) -> None:
     """Draw edges coloured by a value, the smallest on top, and the colour bar."""
     values: Tensor = (graph.pos[graph.edge_index[0]] - graph.pos[graph.edge_index[1]]).norm(dim=1)
@@ -219,7 +219,7 @@ def _draw_edges(
     panel: Axes, graph: Data, edges: Tensor, size: tuple[int, int], gid: str, **style: Any
 ) -> None:
     """Draw edges, the last ones on top, the more transparent the more of the panel they would cover."""
-    segments: drawing.Array = graph.pos[edges.flip(0).T].numpy()  # [E, 2, 2], from the centre
+    segments: inputs.Array = graph.pos[edges.flip(0).T].numpy()  # [E, 2, 2], from the centre
     length = float(np.linalg.norm(segments[:, 0] - segments[:, 1], axis=1).sum())
     point = size[1] / drawing.width_on_paper(panel, size)  # in pixels of the picture
     covered = 0.6 * point * length / (size[0] * size[1])

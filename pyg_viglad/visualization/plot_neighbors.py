@@ -17,7 +17,8 @@ from torch_geometric.data import Data
 
 from pyg_viglad.graphs import graph_of_image, neighbors_of, node_at, patch_size
 from pyg_viglad.transforms import ImageLike
-from pyg_viglad.visualization import drawing
+from pyg_viglad.visualization import drawing, inputs
+from pyg_viglad.visualization.sheet import AxesLike, make_sheet
 
 __all__ = ["plot_neighbors"]
 
@@ -25,7 +26,7 @@ __all__ = ["plot_neighbors"]
 def plot_neighbors(
     image: ImageLike,
     graph: Data,
-    nodes: Tensor | Sequence[int] | Sequence[drawing.XY],
+    nodes: Tensor | Sequence[int] | Sequence[inputs.XY],
     *,
     num_neighbors: int | None = None,
     labels: Sequence[str] | None = None,
@@ -33,7 +34,7 @@ def plot_neighbors(
     mask: Any = None,
     dimming: float = 0.7,
     width: float = 3.5,
-    ax: drawing.AxesLike | None = None,
+    ax: AxesLike | None = None,
 ) -> Figure:
     r"""Plots the neighbours of several patches in one graph, a colour for each patch.
 
@@ -67,25 +68,25 @@ def plot_neighbors(
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['node 3', 'node 17']
     """
-    picture = drawing.as_image(image)
-    size = drawing.size_of(picture)
+    picture = inputs.as_image(image)
+    size = inputs.size_of(picture)
     whole = graph_of_image(graph, size=size)
     count = len(nodes)
     if not 1 <= count <= len(drawing.OKABE_ITO):
         raise ValueError(f"Expected one to {len(drawing.OKABE_ITO)} nodes (got {count})")
-    places = drawing.as_positions(torch.as_tensor(nodes), [whole] * count)
+    places = inputs.as_positions(torch.as_tensor(nodes), [whole] * count)
     chosen = [node_at(whole, place) for place in places]
     if len(set(chosen)) < count:
         raise ValueError(f"Expected nodes that differ (got {chosen})")
-    drawing.check_arguments(dimming, num_neighbors=num_neighbors)
+    inputs.check_arguments(dimming, num_neighbors=num_neighbors)
     if labels is not None and (isinstance(labels, str) or len(labels) != count):
         raise ValueError(f"Expected labels for {count} nodes (got {labels!r})")
     names = [f"node {n}" for n in chosen] if labels is None else [str(label) for label in labels]
-    truth = drawing.as_mask(mask)
+    truth = inputs.as_mask(mask)
     neighbors = [neighbors_of(whole, node).tolist()[:num_neighbors] for node in chosen]
 
     columns = min(count, max(1, int(width / (0.35 + 0.065 * max(len(n) for n in names)))))
-    sheet = drawing.make_sheet(
+    sheet = make_sheet(
         [size],
         1,
         column_titles=[title or ""],
@@ -97,8 +98,7 @@ def plot_neighbors(
     )
     panel = sheet.panels[0][0]
     drawing.show_image(panel, drawing.dim(picture, dimming), size)
-    if truth is not None:
-        drawing.draw_outline(panel, truth, size)
+    drawing.draw_outline(panel, truth, size)
     _draw_nodes(panel, whole, chosen, neighbors, size)
     most = max(len(found) for found in neighbors)
     if most:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_viglad.graphs import (
-    graphs_of_images,
+    graph_of_image,
     most_anomalous_node,
     neighbor_changes,
     neighbors_of,
@@ -19,7 +20,8 @@ from pyg_viglad.graphs import (
     select_graphs,
 )
 from pyg_viglad.scoring import peak
-from pyg_viglad.visualization import drawing
+from pyg_viglad.visualization import drawing, inputs
+from pyg_viglad.visualization.sheet import AxesLike, image_labels, make_sheet
 
 __all__ = ["plot_node_graphs"]
 
@@ -34,21 +36,21 @@ class _View(NamedTuple):
 
 
 def plot_node_graphs(
-    images: drawing.Images,
+    images: inputs.Images,
     graphs: Mapping[str, Data],
-    nodes: drawing.Nodes | None = None,
+    nodes: inputs.Nodes | None = None,
     *,
     blocks: Sequence[str] | None = None,
-    anomaly_maps: drawing.Maps | None = None,
+    anomaly_maps: inputs.Maps | None = None,
     num_neighbors: int | None = None,
     titles: Sequence[str] | None = None,
-    scores: drawing.Numbers | None = None,
-    node_scores: drawing.Numbers | None = None,
-    masks: drawing.Maps | None = None,
+    scores: inputs.Numbers | None = None,
+    node_scores: inputs.Numbers | None = None,
+    masks: inputs.Maps | None = None,
     dimming: float = 0.7,
     panel_size: float | None = None,
     width: float | None = None,
-    ax: drawing.AxesLike | None = None,
+    ax: AxesLike | None = None,
 ) -> Figure:
     r"""Plots the most anomalous patch of each image and its neighbours in each graph (Figure 5).
 
@@ -103,27 +105,24 @@ def plot_node_graphs(
         >>> len(figure.axes)  # one panel and the colour bar
         2
     """
-    pictures = drawing.as_images(images)
-    sizes = [drawing.size_of(picture) for picture in pictures]
+    pictures = inputs.as_images(images)
+    sizes = [inputs.size_of(picture) for picture in pictures]
     count = len(pictures)
-    if not isinstance(graphs, Mapping) or not graphs:
-        raise ValueError(
-            f"Expected graphs to map names to graphs, at least one (got {type(graphs).__name__})"
-        )
-    drawing.check_arguments(dimming, num_neighbors=num_neighbors)
+    inputs.check_names(graphs, "graphs")
+    inputs.check_arguments(dimming, num_neighbors=num_neighbors)
     graphs = _chosen(graphs, blocks)
-    labels = _row_labels(titles, scores, node_scores, count)
-    truths = None if masks is None else drawing.as_maps(masks, "masks", count)
+    labels = image_labels(count, titles, scores=scores, node_scores=node_scores)
+    truths = inputs.as_masks(masks, count)
 
     # For each graph a list over the images; then for each image its views, one per graph.
-    columns = [graphs_of_images(g, sizes, f"graphs[{name!r}]") for name, g in graphs.items()]
+    columns = [_read(graph, sizes, f"graphs[{name!r}]") for name, graph in graphs.items()]
     places = _places(nodes, anomaly_maps, columns[0], sizes)
     views = [
         [_view(graph, None if graph is row[0] else row[0], place) for graph in row]
         for *row, place in zip(*columns, places, strict=True)
     ]
     most = max(len(view.neighbors[:num_neighbors]) for row in views for view in row)
-    sheet = drawing.make_sheet(
+    sheet = make_sheet(
         sizes,
         len(columns),
         row_labels=labels,
@@ -143,8 +142,7 @@ def plot_node_graphs(
         for panel, (graph, node, neighbors, kept) in zip(sheet.panels[i], views[i], strict=True):
             found = neighbors[:num_neighbors]
             drawing.draw_node(panel, picture, graph, node, found, colors, dimming=dimming)
-            if truths is not None:
-                drawing.draw_outline(panel, truths[i] > 0.5, size)
+            drawing.draw_outline(panel, truths[i] if truths else None, size)
             if kept:
                 narrow = drawing.width_on_paper(panel, size) < 90
                 words = "kept" if narrow else "neighbours kept"
@@ -166,15 +164,26 @@ def _chosen(graphs: Mapping[str, Data], blocks: Sequence[str] | None) -> Mapping
     return {name: graphs[name] for name in blocks}
 
 
+def _read(graph: Data, sizes: list[tuple[int, int]], name: str) -> list[Data]:
+    """The graph of each image, in pixels of its picture."""
+    grids = getattr(graph, "grid_size", None)
+    if isinstance(grids, Tensor) and len(grids.reshape(-1, 2)) != len(sizes):
+        raise ValueError(
+            f"Expected {name} to hold one graph for each of the {len(sizes)} images "
+            f"(got {len(grids.reshape(-1, 2))})"
+        )
+    return [graph_of_image(graph, i, size=size, name=name) for i, size in enumerate(sizes)]
+
+
 def _places(
-    nodes: drawing.Nodes | None,
-    maps: drawing.Maps | None,
+    nodes: inputs.Nodes | None,
+    maps: inputs.Maps | None,
     graphs: Sequence[Data],
     sizes: list[tuple[int, int]],
-) -> list[drawing.XY]:
+) -> list[inputs.XY]:
     """The position in each picture to look at."""
     if nodes is not None:
-        return drawing.as_positions(nodes, graphs)
+        return inputs.as_positions(nodes, graphs)
     places = []
     if maps is None:
         for graph in graphs:
@@ -183,7 +192,7 @@ def _places(
                 raise ValueError("Expected nodes or anomaly_maps (got neither)")
             places.append(position_of(graph, node))
         return places
-    arrays = drawing.as_maps(maps, "anomaly_maps", len(graphs))
+    arrays = inputs.as_maps(maps, "anomaly_maps", len(graphs))
     for values, (height, width) in zip(arrays, sizes, strict=True):
         rows, columns = values.shape
         row, column = divmod(int(peak(torch.from_numpy(values)[None])), columns)
@@ -191,7 +200,7 @@ def _places(
     return places
 
 
-def _view(graph: Data, first: Data | None, place: drawing.XY) -> _View:
+def _view(graph: Data, first: Data | None, place: inputs.XY) -> _View:
     """The node at a position, and what it has kept of its neighbours in a first graph on the same grid."""
     node, kept = node_at(graph, place), ""
     if first is not None and torch.equal(first.grid_size, graph.grid_size):
@@ -208,7 +217,7 @@ def _column_title(name: str, views: Sequence[_View]) -> str:
     degrees = [int((view.graph.edge_index[1] == view.node).sum()) for view in views]
     low, high = min(degrees), max(degrees)
     k = f"{low}" if low == high else f"{low} to {high}"
-    loops = any(k > len(view.neighbors) for k, view in zip(degrees, views, strict=True))
+    loops = any(n > len(view.neighbors) for n, view in zip(degrees, views, strict=True))
     part, _, number = name.partition(".")
     if number.isdigit():
         name = f"{part} block {int(number) + 1}"  # counted from 1, as in the figures' text
@@ -216,16 +225,3 @@ def _column_title(name: str, views: Sequence[_View]) -> str:
     # Spaces that do not break: a long title is broken between its parts.
     facts = f"{grid}, k = {k}".replace(" ", drawing.NO_BREAK).replace(f",{drawing.NO_BREAK}", ", ")
     return f"{heading}\n{facts}" + (f" incl.{drawing.NO_BREAK}itself" if loops else "")
-
-
-def _row_labels(
-    titles: Sequence[str] | None,
-    scores: drawing.Numbers | None,
-    node_scores: drawing.Numbers | None,
-    count: int,
-) -> list[str]:
-    labels = drawing.as_texts(titles, "titles", count)
-    first = drawing.score_texts(scores, "scores", count)
-    second = drawing.score_texts(node_scores, "node_scores", count)
-    numbers = [", ".join(filter(None, pair)) for pair in zip(first, second, strict=True)]
-    return ["\n".join(filter(None, pair)) for pair in zip(labels, numbers, strict=True)]

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyg_viglad.visualization import drawing
+from pyg_viglad.visualization import drawing, inputs
+from pyg_viglad.visualization.sheet import AxesLike, make_chart
 
 __all__ = ["plot_roc"]
 
@@ -23,13 +24,13 @@ DOT: dict[str, Any] = {
 
 
 def plot_roc(
-    scores: drawing.Numbers | Mapping[str, drawing.Numbers],
+    scores: inputs.Numbers | Mapping[str, inputs.Numbers],
     kinds: Sequence[str],
     threshold: float | Mapping[str, float] | None = None,
     *,
     curves: Sequence[str] | None = None,
     width: float | None = None,
-    ax: drawing.AxesLike | None = None,
+    ax: AxesLike | None = None,
 ) -> Figure:
     r"""Plots the ROC curves of good images against each kind of anomalous ones, and against all.
 
@@ -72,7 +73,7 @@ def plot_roc(
     values = {}
     for name, numbers in named.items():
         title = f"scores[{name!r}]" if several else "scores"
-        values[name] = np.array(drawing.as_numbers(numbers, title, len(labels)))
+        values[name] = np.array(inputs.as_numbers(numbers, title, len(labels)))
     wanted = _curves(labels, curves)
     points = _points(threshold, list(values), several)
 
@@ -83,7 +84,7 @@ def plot_roc(
     columns = max(1, min(count, int(width / 2.2)))  # narrower panels have no room for a legend
     side = min(width / columns, 3.5 if count == 1 else 2.6)
     height = side * -(-count // columns)
-    figure, panels = drawing.make_chart(ax, count, width, height, columns, sharey=columns > 1)
+    figure, panels = make_chart(ax, count, width, height, columns, sharey=columns > 1)
     colors = list(drawing.kind_colors(wanted).values())
     if several:
         colors = [drawing.OKABE_ITO[n % len(drawing.OKABE_ITO)] for n in range(len(values))]
@@ -124,7 +125,7 @@ def plot_roc(
     return figure
 
 
-def _curves(labels: drawing.Array, curves: Sequence[str] | None) -> list[str]:
+def _curves(labels: inputs.Array, curves: Sequence[str] | None) -> list[str]:
     """The kinds to draw, checked."""
     there = [kind for kind in drawing.kind_order(set(labels.tolist())) if kind != "good"]
     if not there:

@@ -1,4 +1,4 @@
-"""How the scores of normal and anomalous images are distributed."""
+"""Histograms of the anomaly scores of each kind of image."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from pyg_viglad.visualization import drawing
+from pyg_viglad.visualization import drawing, inputs
+from pyg_viglad.visualization.sheet import AxesLike, make_chart
 
 __all__ = ["plot_score_histogram"]
 
 
 def plot_score_histogram(
-    scores: drawing.Numbers,
+    scores: inputs.Numbers,
     kinds: Sequence[str],
     threshold: float | None = None,
     *,
     bins: int = 40,
     width: float = 6.4,
-    ax: drawing.AxesLike | None = None,
+    ax: AxesLike | None = None,
 ) -> Figure:
-    r"""Plots the distribution of the scores of each kind of image, above one another.
+    r"""Plots the distribution of the scores of each kind of image, one above the other.
 
     Each kind has a histogram of its own, scaled to the same height, with a stroke under it for each
     image; the share of images above the threshold is written on the right.
@@ -48,14 +49,14 @@ def plot_score_histogram(
     """
     if len(kinds) == 0 or isinstance(kinds, str):
         raise ValueError(f"Expected kinds to name the kind of each image (got {kinds!r})")
-    values = np.array(drawing.as_numbers(scores, "scores", len(kinds)))
+    values = np.array(inputs.as_numbers(scores, "scores", len(kinds)))
     if bins < 1:
         raise ValueError(f"Expected bins of at least 1 (got {bins})")
     counts = Counter(str(kind) for kind in kinds)
     order = drawing.kind_order(counts)
     edges = np.histogram_bin_edges(values, bins)
 
-    figure, (axes,) = drawing.make_chart(ax, 1, width, 0.9 + 0.75 * len(order))
+    figure, (axes,) = make_chart(ax, 1, width, 0.9 + 0.75 * len(order))
     for row, (kind, color) in enumerate(drawing.kind_colors(order).items()):
         own = values[np.array([str(k) == kind for k in kinds])]
         heights = np.histogram(own, edges)[0]

@@ -116,6 +116,14 @@ def test_a_single_image_without_batch_and_an_edge_index_class():
         assert torch.equal(measure(alone, per_graph=True), measure(graph, per_graph=True))
 
 
+def test_a_batch_vector_of_a_plain_data():
+    batch = random_graph(GRIDS, 2, 7)
+    plain = Data(**{k: v for k, v in batch.to_dict().items() if k != "ptr"})
+    for measure in (edge_length, in_degree, homophily, connected_components):
+        assert torch.equal(measure(plain, per_graph=True), measure(batch, per_graph=True))
+    assert neighbor_overlap(plain, batch, per_graph=True).tolist() == [1, 1, 1]
+
+
 def test_nodes_without_neighbours_do_not_count():
     edges = torch.tensor([[0, 1], [0, 0]])
     graph = Data(pos=torch.tensor([[0.0, 0], [3, 4], [9, 9]]), x=torch.eye(3), edge_index=edges)

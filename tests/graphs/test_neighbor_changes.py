@@ -126,7 +126,7 @@ def test_errors():
         ValueError, match=r"second\.edge_index to join the nodes 0 to 1 \(got 0 to 2"
     ):
         neighbor_overlap(graph, Data(edge_index=torch.tensor([[0], [2]]), num_nodes=2))
-    with pytest.raises(ValueError, match="second to have 'grid_size'"):
+    with pytest.raises(ValueError, match="second to have the field 'grid_size'"):
         neighbor_overlap(graph, Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2))
     with pytest.raises(ValueError, match="as many images"):
         neighbor_overlap(graph, random_graph([(4, 6), (4, 6)], 3, 0))

@@ -7,7 +7,6 @@ from torch_geometric.data import Batch, Data
 
 from pyg_viglad.graphs import (
     graph_of_image,
-    graphs_of_images,
     most_anomalous_node,
     neighbors_of,
     node_at,
@@ -49,7 +48,8 @@ def test_graph_of_image_is_the_part_of_the_batch(batched):
             assert torch.equal(one[key], graph[key]), key
         assert torch.equal(one.added, whole.added[parts[number]])
         assert type(one.edge_index) is torch.Tensor
-    scaled = graphs_of_images(whole, [(180, 60), (90, 120), (45, 240)])
+    sizes = [(180, 60), (90, 120), (45, 240)]
+    scaled = [graph_of_image(whole, number, size=size) for number, size in enumerate(sizes)]
     assert torch.allclose(scaled[0].pos, graphs[0].pos.double() * torch.tensor([0.5, 2]))
     assert torch.equal(scaled[1].pos.float(), graphs[1].pos)
     assert scaled[2].img_size.tolist() == [[45, 240]]
@@ -68,6 +68,11 @@ def test_as_many_edges_as_nodes():
     order = torch.tensor([2, 0, 1])
     graph.edge_index, graph.distance = graph.edge_index[:, order], graph.distance[order]
     assert torch.equal(select_image(graph, 0).distance, graph.distance)
+    graphs = random_graph([(1, 3), (2, 2)], 1, 0, loop=False)
+    order = torch.tensor([5, 1, 3, 0, 6, 2, 4])
+    graphs.edge_index, graphs.distance = graphs.edge_index[:, order], order.float()
+    for number, expected in enumerate(([1, 0, 2], [5, 3, 6, 4])):
+        assert graph_of_image(graphs, number).distance.tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -136,8 +141,6 @@ def test_errors():
         graph_of_image(graph, name="mine")
     with pytest.raises(ValueError, match=r"Expected an image of graph from 0 to 1 \(got 2\)"):
         graph_of_image(graph, 2)
-    with pytest.raises(ValueError, match=r"one graph for each of the 3 images \(got 2\)"):
-        graphs_of_images(graph, [(4, 6)] * 3)
     for xy in ((-0.1, 0), (0, 90.1), (float("nan"), 0)):
         with pytest.raises(ValueError, match="a position inside the image of 120 x 90 pixels"):
             node_at(graph_of_image(graph, 1), xy)
@@ -150,9 +153,21 @@ def test_errors():
             graph_of_image(lacking, 0, name="mine")
     with pytest.raises(ValueError, match=r"Expected mine to have the field 'pos' \(got dict\)"):
         graph_of_image({}, name="mine")
+    uneven = random_graph([(1, 3), (2, 3)], 1, 0)
+    uneven.grid_size = uneven.grid_size.flip(0)
+    with pytest.raises(
+        ValueError, match=r"mine\.grid_size of \[3, 6\] nodes \(got \[\[2, 3\], \[1"
+    ):
+        graph_of_image(uneven, 0, name="mine")
+    alone = Data(**{k: v for k, v in uneven.to_dict().items() if k not in ("batch", "ptr")})
+    alone.grid_size = torch.tensor([[2, 2], [2, 3]])
+    with pytest.raises(
+        ValueError, match=r"graph\.grid_size of 9 nodes \(got \[\[2, 2\], \[2, 3\]\]"
+    ):
+        graph_of_image(alone, 0)
     graph.edge_index[0, 0] = 9
     with pytest.raises(ValueError, match=r"mine\.edge_index to join nodes of the same image"):
         graph_of_image(graph, 0, name="mine")
     graph.pos = graph.pos[:-1]
-    with pytest.raises(ValueError, match=r"mine.pos of shape \[12, 2\] for grid_size"):
+    with pytest.raises(ValueError, match=r"mine\.pos of shape \[12, 2\] \(got \[11, 2\]"):
         graph_of_image(graph, 0, name="mine")

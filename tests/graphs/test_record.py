@@ -101,6 +101,9 @@ def test_scores_are_the_maps_of_the_prediction(model):
 
 
 def test_errors(tmp_path):
+    for model in (ViGAutoEncoder(8), ViGLAD("small", 96)):
+        with pytest.raises(ValueError, match="at least one image"):
+            record_graphs(model, [])
     with pytest.raises(ValueError, match="Expected a ViGLAD or a ViGAutoEncoder"):
         record_graphs(torch.nn.Linear(1, 1), torch.rand(3, 64, 64))
     with pytest.raises(ValueError, match="one size"):

@@ -12,7 +12,8 @@ from matplotlib.image import imread
 from PIL import Image
 
 from pyg_viglad.visualization import plot_graph, plot_score_histogram, save_figure
-from pyg_viglad.visualization.drawing import as_images, dim, kind_colors, wrap
+from pyg_viglad.visualization.drawing import dim, kind_colors, wrap
+from pyg_viglad.visualization.inputs import as_images, as_mask
 from tests.visualization.helpers import graph
 
 
@@ -35,6 +36,13 @@ def test_images_of_all_kinds(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             as_images(image)
+
+
+def test_masks_of_all_kinds():
+    mask = np.array([[0, 255], [255, 255]], dtype=np.uint8)
+    for kind in (mask, mask > 0, torch.from_numpy(mask), Image.fromarray(mask), mask[None] / 255):
+        np.testing.assert_array_equal(as_mask(kind), mask > 0)
+    assert as_mask(None) is None
 
 
 def test_dimming_fades_to_light_gray():
@@ -128,5 +136,5 @@ def test_errors(figure, tmp_path):
         save_figure(figure, tmp_path / "a", formats=["bmp3"])
     with pytest.raises(ValueError, match=r"got 'png'"):
         save_figure(figure, tmp_path / "a", formats="png")
-    with pytest.raises(FileNotFoundError, match="none"):
+    with pytest.raises(FileNotFoundError, match="existing folder"):
         save_figure(figure, tmp_path / "none" / "a")

@@ -1,4 +1,4 @@
-// What the page says in words and tables. All that is not a number is set as text, never as HTML.
+// Texts and tables of the page. Values are inserted as text, never as HTML.
 
 const HINTS = {
   "#": "Rank, 1 the nearest",
@@ -27,7 +27,7 @@ function titleOf(graph) {
   return `${graph.rows} × ${graph.columns} patches, ${graph.label}`
 }
 
-// The table under a graph: a line a neighbour, and what the graph says of the patch itself.
+// The table under a graph, one row per neighbour, and a sentence about the patch itself.
 function describeGraph(view, payload, choose) {
   const {graph, node, centre, neighbors, pointing} = view
   const own = graph.degrees[node] > neighbors.length ? ", itself not counted" : ""
@@ -79,7 +79,7 @@ function describeChanges([input, encoder, decoder], x, y) {
   return [table(["neighbours", "kept", "lost", "new", "on grid"], rows, {class: "changes"}), element("p", {class: "note"}, [...notes].join(" "))]
 }
 
-// The scale of the map that is shown: what is above the mark is what normal images hardly reach.
+// The colour scale of the map that is shown, with the mark that normal images hardly exceed.
 function describeScale(scale, palette) {
   if (!scale) return []
   const {limits: [low, high], mark, markText, title} = scale

@@ -12,15 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from torch_geometric.data import Data
 
 from pyg_viglad.files import write_text
 from pyg_viglad.graphs import record_graphs
 from pyg_viglad.models import Prediction, ViGAutoEncoder, ViGLAD
 from pyg_viglad.transforms import ImageLike, to_image
-from pyg_viglad.visualization.drawing import as_mask, dim, mask_outline, size_of
+from pyg_viglad.visualization.drawing import dim, mask_outline
+from pyg_viglad.visualization.inputs import as_image, as_mask, check_names, size_of
 from pyg_viglad.visualization.viewer.payload import (
     data_url,
     map_scales,
@@ -100,10 +99,9 @@ class GraphViewer:
     ) -> None:
         if importlib.util.find_spec("bokeh") is None:
             raise ImportError("Expected Bokeh for a GraphViewer: pip install 'pyg-viglad[viewer]'")
-        self._picture = to_image(image).permute(1, 2, 0).double().numpy()
+        check_names(graphs, "graphs")
+        self._picture = as_image(image)
         height, width = size_of(self._picture)
-        if not isinstance(graphs, Mapping) or not graphs:
-            raise ValueError(f"Expected graphs by name, at least one (got {type(graphs).__name__})")
         packed, scores, first = pack_graphs(graphs, number, (height, width))
         place = number or 0
         if prediction is not None:
@@ -114,7 +112,7 @@ class GraphViewer:
                 )
         scales = map_scales(threshold, quantiles)
         self._maps = pack_maps(prediction, place, first, scales)
-        self._mask = as_mask(np.array(mask) if isinstance(mask, Image.Image) else mask)
+        self._mask = as_mask(mask)
         self._title = "Node graphs of an image" if title is None else str(title)
         self._verdict = verdict(prediction, place, score_threshold)
         x, y = start_position(node, first, prediction, place)
@@ -166,13 +164,10 @@ class GraphViewer:
             The path.
 
         Raises:
-            FileNotFoundError: If the folder does not exist.
+            FileNotFoundError: If its folder does not exist.
         """
-        target = Path(path)
-        if not target.parent.is_dir():
-            raise FileNotFoundError(f"Expected a folder '{target.parent}' (got none) for the page")
-        write_text(target, self._html)
-        return target
+        write_text(path, self._html)
+        return Path(path)
 
     def show(self) -> None:
         """Shows the viewer in a notebook.

@@ -68,8 +68,8 @@ function votedNeighbors(graph, grid, patch, most) {
   return new Set(order.slice(0, most).map(({cell}) => cell))
 }
 
-// What became of the neighbours at a position from one graph to another, on the coarser grid: the rule
-// of neighbor_changes in Python.
+// Neighbours kept, lost and gained at a position from one graph to another, on the coarser grid, by the
+// rule of neighbor_changes in Python.
 function compare(before, after, x, y) {
   const equal = before.rows === after.rows && before.columns === after.columns
   const grid = before.rows >= after.rows && before.columns >= after.columns ? after : before

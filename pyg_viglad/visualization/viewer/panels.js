@@ -16,7 +16,7 @@ function boxOf(graph, node) {
   return {...place(graph, node), width: graph.width, height: graph.height, node}
 }
 
-// All about one graph at a position: what its panel draws and its table lists.
+// What a graph's panel draws and its table lists at a position.
 function look(graph, input, x, y, payload) {
   const node = nodeAt(graph, x, y)
   const centre = boxOf(graph, node)
@@ -35,7 +35,7 @@ function look(graph, input, x, y, payload) {
   return {graph, node, centre, neighbors, pointing, lost, change}
 }
 
-// What there is to say of the patch under the pointer.
+// The text beside the pointer, about the patch under it.
 function hintOf(view, x, y, {scores, scales}) {
   const {graph} = view
   const node = nodeAt(graph, x, y)

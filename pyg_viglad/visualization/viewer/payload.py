@@ -1,4 +1,4 @@
-"""What a viewer's page carries: graphs and scores as compact arrays, maps, scales and where to start."""
+"""The data of a viewer's page: graphs, scores and maps as compact arrays, scales and where to start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch_geometric.data import Data
@@ -24,7 +23,8 @@ from pyg_viglad.graphs import (
     select_graphs,
 )
 from pyg_viglad.models import Prediction
-from pyg_viglad.visualization.drawing import as_maps, format_number
+from pyg_viglad.visualization.drawing import format_number
+from pyg_viglad.visualization.inputs import Array, as_maps
 
 __all__ = [
     "data_url",
@@ -37,7 +37,6 @@ __all__ = [
     "verdict",
 ]
 
-Array = NDArray[Any]
 PARTS = ("input", "encoder", "decoder")
 MAP_LIMITS = (0.0, 0.5)  # of the calibrated maps
 NODE_LIMITS = (0.0, 6.0)  # of A_n, in standard deviations
@@ -49,26 +48,18 @@ LARGEST_PNG = 1_500_000  # bytes
 def pack_graphs(
     graphs: Mapping[str, Data], number: int | None, size: tuple[int, int]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Array]], Data]:
-    """Packs graphs for the page.
-
-    Args:
-        graphs: Graphs by name: ``"input"``, and names that start with ``"encoder"``, ``"decoder"``.
-        number: The image's place in the batches.
-        size: Height and width of the picture.
+    """Packs the graphs of the image at place ``number`` of their batches, for a picture of ``size``.
 
     Returns:
         A dictionary for each graph (see :func:`pack_graph`), the scores by field, once for each grid
         that has its own, and the first input graph in pixels of the picture.
-
-    Raises:
-        ValueError: If a part is missing, a name is unknown or a graph does not fit.
     """
     packed: list[dict[str, Any]] = []
     scores: list[dict[str, Array]] = []
     seen: dict[Any, int] = {}
     inputs = []
     for name, graph in graphs.items():
-        part = re.split(r"[. ]", name)[0]
+        part = _part(name)
         if part not in PARTS:
             raise ValueError(f"Expected names that start with {', '.join(PARTS)} (got {name!r})")
         one = graph_of_image(graph, number, size=size, name=f"graphs[{name!r}]")
@@ -137,6 +128,11 @@ def pack_graph(graph: Data, name: str) -> dict[str, Any]:
     }
 
 
+def _part(name: str) -> str:
+    """The part of the network that a graph belongs to, such as "encoder" for "encoder block 10"."""
+    return re.split(r"[. ]", name)[0]
+
+
 def _score(graph: Data, key: str, name: str) -> Array:
     values = torch.as_tensor(graph[key]).float()
     nodes = int(graph.num_nodes)
@@ -150,13 +146,12 @@ def _score(graph: Data, key: str, name: str) -> Array:
 
 def start_blocks(graphs: Mapping[str, Data]) -> dict[str, int]:
     """Returns the place within its part of the graph that each part shows first."""
-    chosen = []
-    if all(part in graphs for part in PARTS):
-        chosen = [id(graph) for graph in select_graphs(graphs).values()]
+    chosen = select_graphs(graphs).values() if all(part in graphs for part in PARTS) else ()
     blocks = {}
     for part in PARTS:
-        own = [id(graph) for name, graph in graphs.items() if re.split(r"[. ]", name)[0] == part]
-        blocks[part] = next((own.index(one) for one in chosen if one in own), len(own) - 1)
+        own = [graph for name, graph in graphs.items() if _part(name) == part]
+        found = (n for n, graph in enumerate(own) if any(graph is one for one in chosen))
+        blocks[part] = next(found, len(own) - 1)
     return blocks
 
 
@@ -168,12 +163,8 @@ def start_position(
 ) -> tuple[float, float]:
     """Returns the position (x, y) in the picture to start at.
 
-    Args:
-        node: A node or a position. Default: the most anomalous pixel of the prediction, else the most
-            anomalous node, else the middle.
-        graph: The input graph, in pixels of the picture.
-        prediction: What the model says.
-        number: The image's place in the prediction.
+    Default of ``node``: the most anomalous pixel of the prediction, else the most anomalous node, else the
+    middle of the image.
     """
     height, width = graph.img_size[0].tolist()
     if node is None and prediction is not None:
@@ -187,11 +178,7 @@ def start_position(
 def map_scales(
     threshold: float | None, quantiles: tuple[float, float]
 ) -> dict[str, dict[str, Any]]:
-    """Returns for each score its name and unit, and for its map the limits and what to mark there.
-
-    The maps are calibrated, with 0.1 (or ``threshold``) marked on a scale to 0.5; A_n counts standard
-    deviations, with 3 marked on a scale to 6.
-    """
+    """Returns for each score its name and unit, and for its map the limits and what to mark there."""
     low, high = (f"{100 * quantile:g} %" for quantile in quantiles)
     text = f"{low} of normal validation pixels lie below 0, {high} below 0.1"
     maps = {

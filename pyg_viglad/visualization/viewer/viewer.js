@@ -1,4 +1,4 @@
-// The page's one callback: every event of the figures comes here, the first one when all is loaded.
+// The page's one callback, for all events of the figures; the first one comes when the page is loaded.
 
 function makeViewer({payload, plots, sources, heats, outlines}) {
   const page = document.getElementById("graph-viewer")
@@ -121,7 +121,7 @@ function makeViewer({payload, plots, sources, heats, outlines}) {
     for (const input of page.querySelectorAll("input[type=radio], input[type=checkbox]")) {
       input.addEventListener("change", () => { overlay(); update() })
     }
-    const buttons = {"#closer": () => zoom(2), "#farther": () => zoom(0.5), "#whole": () => zoom(0), "#worst": () => choose(payload.start.x, payload.start.y, "input")}
+    const buttons = {"#closer": () => zoom(2), "#farther": () => zoom(0.5), "#whole": () => zoom(0), "#start": () => choose(payload.start.x, payload.start.y, "input")}
     for (const [selector, act] of Object.entries(buttons)) find(selector).addEventListener("click", act)
     new ResizeObserver(() => {  // in a notebook, the frame is as high as the page
       try { if (window.frameElement) window.frameElement.style.height = `${page.scrollHeight + 4}px` } catch { /* another origin */ }

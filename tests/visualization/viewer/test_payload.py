@@ -144,6 +144,12 @@ def test_starts_at_the_most_anomalous_patch_and_the_selected_graphs(model, image
     assert set(names) < set(graphs)
 
 
+def test_an_image_with_a_gradient(image, graphs):
+    learned = image.clone().requires_grad_()
+    page = GraphViewer(learned, graphs).to_html()
+    assert data_url(image.permute(1, 2, 0).numpy()) in page
+
+
 def test_start_at_a_node_or_a_position(image, graphs):
     pos = graphs["input"].pos[25].tolist()
     for node, expected in ((np.int64(25), pos), (torch.tensor([80, 3.5]), [80.0, 3.5])):
@@ -229,7 +235,7 @@ def test_errors(image, graphs, tmp_path):
     moved.pos = moved.pos + 2
     with pytest.raises(ValueError, match=r"Expected graphs\['input'\].pos on a grid"):
         GraphViewer(image, {**graphs, "input": moved})
-    with pytest.raises(FileNotFoundError, match="Expected a folder"):
+    with pytest.raises(FileNotFoundError, match="existing folder"):
         GraphViewer(image, graphs).save(tmp_path / "none" / "a.html")
     with pytest.raises(ValueError, match="Expected a notebook"):
         GraphViewer(image, graphs).show()
