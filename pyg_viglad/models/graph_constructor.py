@@ -4,9 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
+from torch_geometric.nn.inits import reset
 
 from pyg_viglad.nn import knn_graph, to_nodes
-from pyg_viglad.transforms import to_batch
+from pyg_viglad.transforms import patch_centers, to_batch
 
 __all__ = ["GraphConstructor", "grid_graphs"]
 
@@ -18,7 +19,7 @@ def grid_graphs(
     image_size: tuple[int, int],
     **fields: Tensor,
 ) -> Batch:
-    """Returns equal-sized graphs of patches as a PyG batch, with the patch centres in the image.
+    """Returns the graphs of equal grids of patches as a PyG batch.
 
     Args:
         x: Node features ``[B * H * W, C]``, image after image, row by row.
@@ -39,26 +40,22 @@ def grid_graphs(
                 [2., 6.],
                 [6., 6.]])
     """
-    rows, columns = grid_size
-    nodes = rows * columns
-    ys = (torch.arange(rows, device=x.device) + 0.5) * (image_size[0] / rows)
-    xs = (torch.arange(columns, device=x.device) + 0.5) * (image_size[1] / columns)
-    pos = torch.stack([xs.repeat(rows), ys.repeat_interleave(columns)], dim=1).to(x.dtype)
-    features = x.unflatten(0, (-1, nodes))
-    images = features.size(0)
-    edges = edge_index.unflatten(1, (images, -1))
-    parts = {name: values.unflatten(0, (images, -1)) for name, values in fields.items()}
+    nodes = grid_size[0] * grid_size[1]
+    pos = patch_centers(grid_size, image_size, x.device).to(x.dtype)
+    x = x.unflatten(0, (-1, nodes))
+    edges = edge_index.unflatten(1, (x.size(0), -1))
+    parts = {name: rows.unflatten(0, (x.size(0), -1)) for name, rows in fields.items()}
     return Batch.from_data_list(
         [
             Data(
-                x=features[number],
+                x=x[number],
                 edge_index=edges[:, number] - number * nodes,
                 pos=pos,
                 grid_size=torch.tensor([grid_size]),
                 img_size=torch.tensor([image_size]),
-                **{name: values[number] for name, values in parts.items()},
+                **{name: rows[number] for name, rows in parts.items()},
             )
-            for number in range(images)
+            for number in range(x.size(0))
         ]
     )
 
@@ -102,6 +99,9 @@ class GraphConstructor(nn.Module):
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         if height % 4 or width % 4 or min(height, width) < 4:
             raise ValueError(f"Expected 'image_size' to be divisible by 4 (got {height} x {width})")
+        for name, value in (("k", k), ("dilation", dilation)):
+            if value < 1:
+                raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
         self.channels = channels
         self.k = k
         self.dilation = dilation
@@ -119,9 +119,7 @@ class GraphConstructor(nn.Module):
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters of the module."""
-        for layer in self.stem:
-            if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
-                layer.reset_parameters()
+        reset(self.stem)
         nn.init.zeros_(self.position)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:

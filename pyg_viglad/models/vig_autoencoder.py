@@ -1,19 +1,22 @@
 """The vision graph autoencoder A_g of ViGLAD."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from itertools import chain
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
+from torch_geometric.nn.inits import reset
 
 from pyg_viglad.models.graph_constructor import GraphConstructor, grid_graphs
-from pyg_viglad.nn import ConvViG, DeconvViG, Downsample, Operator, Upsample, ViGBlock, to_maps
+from pyg_viglad.nn import ConvViG, DeconvViG, Downsample, Operator, Upsample, to_maps
 from pyg_viglad.transforms import to_batch
 
-__all__ = ["DEPTHS", "VARIANTS", "ViGAutoEncoder"]
+__all__ = ["DEPTHS", "VARIANTS", "ViGAutoEncoder", "evaluation_mode"]
 
 Variant = Literal["ti", "s", "m", "b"]
 
@@ -82,8 +85,6 @@ class ViGAutoEncoder(nn.Module):
             raise ValueError(
                 f"Expected 'variant' to be one of {sorted(VARIANTS)} (got {variant!r})"
             )
-        if k < 1:
-            raise ValueError(f"Expected 'k' to be at least 1 (got {k})")
         self.out_channels = out_channels
         self.variant = variant
         self.k = k
@@ -119,10 +120,9 @@ class ViGAutoEncoder(nn.Module):
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters of the module."""
-        self.constructor.reset_parameters()
-        layers = (*self._blocks().values(), *self.downsamples, *self.upsamples, self.projection)
-        for layer in layers:
-            layer.reset_parameters()
+        blocks = (self.encoder, self.decoder)
+        for part in (self.constructor, *blocks, self.downsamples, self.upsamples, self.projection):
+            reset(part)
 
     def forward(self, images: Tensor | Batch) -> Tensor:
         """Reconstructs the teacher's features of the images."""
@@ -206,22 +206,29 @@ class ViGAutoEncoder(nn.Module):
         images = to_batch(images, normalized=True)
         batch_size = images.size(0)
         seen: list[tuple[str, Tensor, Tensor | None, tuple[int, int]]] = []
+
+        def see_operator(name: str, _: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            seen.append((name, args[0], args[1], kwargs["grid_size"]))
+
+        def see_output(name: str, _: nn.Module, args: Any, out: tuple[Tensor, Any]) -> None:
+            seen.append((name, out[0], None, out[1]))
+
         hooks = []
-        for name, block in self._blocks().items():
-            hook = partial(_see_operator, seen, name)
-            hooks.append(block.conv.register_forward_pre_hook(hook, with_kwargs=True))
-        for name, layers in (("encoder", self.downsamples), ("decoder", self.upsamples)):
-            hooks.append(layers[-1].register_forward_hook(partial(_see_output, seen, name)))
-        training = self.training
-        self.eval()
+        for name, stages, resamples in (
+            ("encoder", self.encoder, self.downsamples),
+            ("decoder", self.decoder, self.upsamples),
+        ):
+            for number, block in enumerate(chain.from_iterable(stages)):
+                hook = partial(see_operator, f"{name}.{number}")
+                hooks.append(block.conv.register_forward_pre_hook(hook, with_kwargs=True))
+            hooks.append(resamples[-1].register_forward_hook(partial(see_output, name)))
         try:
-            with self._graph_precision(images):
+            with evaluation_mode(self), self._graph_precision(images):
                 x, grid_size = self.constructor.embed(images)
                 edge_index = self.constructor.connect(x, batch_size)
                 seen.append(("input", x, edge_index, grid_size))
                 self.reconstruct(x, edge_index, grid_size)
         finally:
-            self.train(training)
             for handle in hooks:
                 handle.remove()
         graphs = {}
@@ -242,15 +249,6 @@ class ViGAutoEncoder(nn.Module):
                 )
         return graphs
 
-    def _blocks(self) -> dict[str, ViGBlock]:
-        """Returns all blocks as ``"encoder.0"``, ``"encoder.1"``, ... in the order of the network."""
-        parts: dict[str, Any] = {"encoder": self.encoder, "decoder": self.decoder}
-        return {
-            f"{name}.{number}": block
-            for name, stages in parts.items()
-            for number, block in enumerate(block for stage in stages for block in stage)
-        }
-
     def _graph_precision(self, images: Tensor) -> AbstractContextManager[Any]:
         """Disables autocast in evaluation: rounded features have other nearest neighbours."""
         if self.training:
@@ -262,20 +260,17 @@ class ViGAutoEncoder(nn.Module):
         return f"{self.__class__.__name__}({self.out_channels}, {self.variant}, k={self.k}, {operator})"
 
 
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Sets a module to evaluation mode in this context, and back to its own mode after it."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
 def _dilation(block: int, k: int) -> int:
     """Returns ViG's dilation: one more every four blocks, at most what 7 x 7 nodes allow."""
     return max(1, min(block // 4 + 1, 49 // k))
-
-
-def _see_operator(
-    seen: list[Any], name: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
-    """Notes the nodes and edges that enter the operator of a block."""
-    seen.append((name, args[0], args[1], kwargs["grid_size"]))
-
-
-def _see_output(
-    seen: list[Any], name: str, _: nn.Module, args: tuple[Any, ...], out: tuple[Tensor, Any]
-) -> None:
-    """Notes the nodes that leave encoder or decoder."""
-    seen.append((name, out[0], None, out[1]))

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch, Data
@@ -19,7 +20,7 @@ from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
 from pyg_viglad.models.gpdn import Network, make_network
 from pyg_viglad.models.pdn import PDN, PDNSize
 from pyg_viglad.models.teachers import SHIPPED_TEACHER, load_teacher
-from pyg_viglad.models.vig_autoencoder import Variant, ViGAutoEncoder
+from pyg_viglad.models.vig_autoencoder import Variant, ViGAutoEncoder, evaluation_mode
 from pyg_viglad.nn import Operator, keep_running_statistics
 from pyg_viglad.scoring import (
     ChannelNormalization,
@@ -54,6 +55,7 @@ ImageSource = Tensor | Dataset[Any] | Iterable[Any]
 
 _BATCH_SIZE = 8  # images per batch while statistics are fitted
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 _MODEL_CARD = """---
 {{ card_data }}
 ---
@@ -123,6 +125,15 @@ class Prediction(NamedTuple):
         return Prediction(*_cat(predictions))
 
 
+class _Distances(NamedTuple):
+    """Anomaly maps ``[B, h, w]`` before calibration, and the features of A_f ``[B, C]`` and A_n."""
+
+    local_map: Tensor
+    global_map: Tensor
+    vector: Tensor
+    teacher: Tensor | None
+
+
 class _Scores(NamedTuple):
     """Maps ``[B, h, w]`` and scores ``[B]`` before they are fused."""
 
@@ -150,7 +161,7 @@ class ViGLAD(
     where a patch is unusual (local map), A_g and S where patches do not belong together (global map). The
     score is :math:`A = A_r + A_f`, the maximum of the merged maps and a Mahalanobis distance (Eq. 18).
 
-    ``save_pretrained(folder)`` writes ``model.safetensors`` and ``config.json`` with weights, teacher,
+    :meth:`save_pretrained` writes ``model.safetensors`` and ``config.json`` with weights, teacher,
     calibration and threshold; ``push_to_hub(name)`` uploads them (:class:`huggingface_hub.ModelHubMixin`).
 
     Args:
@@ -253,6 +264,8 @@ class ViGLAD(
 
         self.normalize = ImageNetNormalization()
         self.teacher = teacher if isinstance(teacher, PDN) else load_teacher(teacher)
+        if self.teacher.padding:
+            raise ValueError(f"Expected a teacher without padding (got {self.teacher})")
         self.teacher.eval().requires_grad_(False)
         channels = self.teacher.out_channels
         self.teacher_normalization = ChannelNormalization(channels)
@@ -265,13 +278,7 @@ class ViGLAD(
         if autoencoder == "vig":
             graph_size = (height - 32, width - 32)
             self.autoencoder = ViGAutoEncoder(
-                channels,
-                variant,
-                graph_size,
-                k,
-                operator,
-                dynamic,
-                operator_kwargs=operator_kwargs,
+                channels, variant, graph_size, k, operator, dynamic, operator_kwargs=operator_kwargs
             )
         elif autoencoder == "conv":
             self.autoencoder = ConvAutoEncoder(channels, self.image_size)
@@ -388,9 +395,8 @@ class ViGLAD(
             second = self.student_features(normal, "student_second")
         reconstruction = self.autoencoder_features(normal)
         parts["autoencoder_teacher"] = F.mse_loss(reconstruction, features)  # Eq. 16
-        parts["student_autoencoder"] = F.mse_loss(
-            second, reconstruction
-        )  # Eq. 17, neither detached
+        # Eq. 17, neither side detached
+        parts["student_autoencoder"] = F.mse_loss(second, reconstruction)
         return parts
 
     def features(self, images: Tensor | Batch) -> Features:
@@ -411,7 +417,7 @@ class ViGLAD(
             raise ValueError("Expected fit_statistics() before scores (got a model without them)")
         features = self.features(images)
         with torch.autocast(self.device.type, enabled=False):  # scores are float32
-            scores = self._score(features)
+            scores = self._score(self._distances(features))
             paper, total = self._fuse(scores)
             node_map = None
             if scores.node_map is not None and self.node_scorer is not None:
@@ -431,20 +437,27 @@ class ViGLAD(
                 node_score=scores.node,
             )
 
-    def _score(self, features: Features) -> _Scores:
-        """The maps and the scores A_r, A_f (Eq. 18) and A_n."""
-        local = self.local_calibration(anomaly_map(features.teacher, features.student_first))
-        global_ = self.global_calibration(
-            anomaly_map(features.autoencoder, features.student_second)
+    def _distances(self, features: Features) -> _Distances:
+        """Returns all that scores need of the features, which are much larger."""
+        return _Distances(
+            anomaly_map(features.teacher, features.student_first),
+            anomaly_map(features.autoencoder, features.student_second),
+            _spatial_mean(getattr(features, self.feature)),
+            None if self.node_scorer is None else features.teacher,
         )
+
+    def _score(self, distances: _Distances) -> _Scores:
+        """Returns the calibrated maps and the scores A_r, A_f (Eq. 18) and A_n."""
+        local = self.local_calibration(distances.local_map)
+        global_ = self.global_calibration(distances.global_map)
         merged = (local + global_) / 2
-        feature = self.gaussian(_spatial_mean(getattr(features, self.feature)))
-        node_map = None if self.node_scorer is None else self.node_scorer(features.teacher)
+        feature = self.gaussian(distances.vector)
+        node_map = None if self.node_scorer is None else self.node_scorer(distances.teacher)
         node = None if node_map is None else node_map.amax((1, 2))
         return _Scores(local, global_, merged, merged.amax((1, 2)), feature, node_map, node)
 
     def _fuse(self, scores: _Scores) -> tuple[Tensor, Tensor]:
-        """The paper's score A = A_r + A_f, and with A_n the final one."""
+        """Returns the paper's score A = A_r + A_f, and with A_n the final one."""
         if self.fusion == "sum":
             paper = scores.reconstruction + scores.feature
         else:
@@ -462,7 +475,8 @@ class ViGLAD(
 
         Args:
             images: An image as :func:`~pyg_viglad.transforms.to_image` takes it (a path, a PIL image, an
-                array, a tensor), or a list of them, or a tensor ``[B, 3, H, W]``.
+                array, a tensor, a ``Data``), a list or dataset of them, a tensor ``[B, 3, H, W]``, or a
+                ``Batch`` with such an ``img``.
             batch_size: Images that pass the networks at once (default: 8).
             precision: Precision of the networks: ``"float32"`` (default), or ``"bfloat16"`` or
                 ``"float16"`` by autocast, where the hardware is faster in it. Scores then differ by about
@@ -475,26 +489,25 @@ class ViGLAD(
         if precision not in get_args(Precision):
             known = ", ".join(get_args(Precision))
             raise ValueError(f"Expected 'precision' among {known} (got {precision!r})")
-        several = isinstance(images, list | tuple) or (
-            isinstance(images, Tensor) and images.dim() == 4
-        )
+        if isinstance(images, Batch):
+            images = images.img
+        if isinstance(images, Tensor):
+            several = images.dim() == 4
+        else:
+            several = isinstance(images, list | tuple | Dataset)
         resized = []
-        for given in list(images) if several else [images]:
+        for given in (images[i] for i in range(len(images))) if several else [images]:
             image = to_image(given)
             name = os.fspath(given) if isinstance(given, str | os.PathLike) else ""
             check_image_size(image.size(1), image.size(2), name)
             resized.append(to_batch(image[None], self.image_size))
         if not resized:
             raise ValueError("Expected at least one image (got none)")
-        training = self.training
-        self.eval()
         half = precision != "float32"
         dtype = getattr(torch, precision) if half else torch.bfloat16
-        with torch.autocast(self.device.type, dtype, enabled=half):
+        with evaluation_mode(self), torch.autocast(self.device.type, dtype, enabled=half):
             batches = torch.cat(resized).split(batch_size)
-            parts = [self(batch.to(self.device)) for batch in batches]
-        self.train(training)
-        return Prediction.cat(parts)
+            return Prediction.cat([self(batch.to(self.device)) for batch in batches])
 
     def graphs(self, images: Tensor | Batch, blocks: bool = False) -> dict[str, Batch]:
         """Returns the graph autoencoder's graphs of the images (Fig. 5), in evaluation mode.
@@ -534,60 +547,79 @@ class ViGLAD(
 
         Args:
             train: The training images: a tensor ``[n, 3, H, W]``, a dataset of tensors or of ``Data`` with
-                ``img``, or an iterable of batches of either.
+                ``img``, or an iterable of batches of either. They are read twice unless
+                :meth:`fit_teacher_statistics` was called before.
             validation: Normal images held out of training, likewise; never test images.
 
         Raises:
-            ValueError: If there are too few images.
+            ValueError: If there are too few images, or ``train`` can be read only once.
         """
         if not self.teacher_normalization.fitted:
+            if isinstance(train, Iterator):
+                raise ValueError(
+                    "Expected 'train' to be a tensor, dataset or list, which can be read twice "
+                    f"(got a {type(train).__name__})"
+                )
             self.fit_teacher_statistics(train)
-        training = self.training
-        self.eval()
         scorer = self.node_scorer
         vectors, node_features = [], []
         mirrors: dict[int, list[Tensor]] = {3: [], 2: []}  # left-right, upside down
-        for images in _batches(train, self.device):
-            # Runs only the networks whose features are fitted.
-            normal = self.normalize(to_batch(images, self.image_size))
-            if self.feature == "teacher":
-                vectors.append(_spatial_mean(self.teacher_features(normal)))
-            else:
-                vectors.append(_spatial_mean(self.student_features(normal, self.feature)))
+        with evaluation_mode(self):
+            for images in _batches(train, self.device):
+                # Runs only the networks whose features are fitted.
+                normal = self.normalize(to_batch(images, self.image_size))
+                if self.feature == "teacher" or scorer is not None:
+                    teacher = self.teacher_features(normal)
+                if self.feature == "teacher":
+                    vectors.append(_spatial_mean(teacher))
+                else:
+                    vectors.append(_spatial_mean(self.student_features(normal, self.feature)))
+                if scorer is not None:
+                    node_features.append(teacher)
+                    for dim in mirrors if scorer.mirrored else ():
+                        mirrors[dim].append(self.teacher_features(normal.flip(dim)))
+            if not vectors:
+                raise ValueError("Expected at least one training image (got none)")
+            self.gaussian.fit(torch.cat(vectors))
             if scorer is not None:
-                node_features.append(self.teacher_features(normal))
-                for dim in mirrors if scorer.mirrored else ():
-                    mirrors[dim].append(self.teacher_features(normal.flip(dim)))
-        if not vectors:
-            raise ValueError("Expected at least one training image (got none)")
-        self.gaussian.fit(torch.cat(vectors))
-        if scorer is not None:
-            scorer.fit(node_features, list(mirrors.values()) if scorer.mirrored else ())
+                scorer.fit(node_features, list(mirrors.values()) if scorer.mirrored else ())
 
-        held_out = [self.features(images) for images in _batches(validation, self.device)]
-        if not held_out:
-            raise ValueError("Expected at least one validation image (got none)")
-        if scorer is not None:
-            scorer.calibrate([features.teacher for features in held_out])
-        local = [anomaly_map(f.teacher, f.student_first) for f in held_out]
-        self.local_calibration.fit(torch.cat(local))
-        global_ = [anomaly_map(f.autoencoder, f.student_second) for f in held_out]
-        self.global_calibration.fit(torch.cat(global_))
-        scores = _Scores(*_cat([self._score(features) for features in held_out]))
-        self.reconstruction_scale.fit(scores.reconstruction)
-        self.feature_scale.fit(scores.feature)
-        if scores.node is not None and self.node_scale is not None:
-            self.node_scale.fit(scores.node)
-        total = self._fuse(scores)[1]
-        self.threshold = torch.quantile(total.double(), self.threshold_quantile).to(self.threshold)
-        self.train(training)
+            held_out = [
+                self._distances(self.features(images))
+                for images in _batches(validation, self.device)
+            ]
+            if not held_out:
+                raise ValueError("Expected at least one validation image (got none)")
+            if scorer is not None:
+                scorer.calibrate([part.teacher for part in held_out if part.teacher is not None])
+            self.local_calibration.fit(torch.cat([part.local_map for part in held_out]))
+            self.global_calibration.fit(torch.cat([part.global_map for part in held_out]))
+            scores = _Scores(*_cat([self._score(part) for part in held_out]))
+            self.reconstruction_scale.fit(scores.reconstruction)
+            self.feature_scale.fit(scores.feature)
+            if scores.node is not None and self.node_scale is not None:
+                self.node_scale.fit(scores.node)
+            total = self._fuse(scores)[1].double()
+            self.threshold = torch.quantile(total, self.threshold_quantile).to(self.threshold)
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> str | None:
+        """Writes weights, calibration and config to a folder, each file whole or not at all.
+
+        Args:
+            save_directory: The folder; it is created where needed.
+            **options: Of :meth:`huggingface_hub.ModelHubMixin.save_pretrained`.
+        """
         from safetensors.torch import save_file
 
+        # The weights come first: the mixin deletes config.json before it saves anything.
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
         state = {name: value.contiguous() for name, value in self.state_dict().items()}
-        with atomic_path(save_directory / "model.safetensors") as partial:
+        with atomic_path(folder / "model.safetensors") as partial:
             save_file(state, partial, metadata={"format": "pt"})
+        return super().save_pretrained(folder, **options)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
         write_json(save_directory / "config.json", self.config)
         if not (save_directory / "README.md").exists():
             write_text(save_directory / "README.md", str(self.generate_model_card()))
@@ -608,59 +640,48 @@ class ViGLAD(
             FileNotFoundError: If there is no such model.
             ValueError: If its files cannot be read, or a custom part is missing.
         """
-        name, folder = os.fspath(pretrained_model_name_or_path), Path(pretrained_model_name_or_path)
-        on_hub = _HUB_NAME.fullmatch(name) is not None and not folder.parent.exists()
-        if not on_hub:
-            for file in ("config.json", "model.safetensors"):
-                if not (folder / file).is_file():
-                    raise FileNotFoundError(f"Expected a model folder with '{file}' (got '{name}')")
-            try:
-                config = json.loads((folder / "config.json").read_text())
-            except ValueError as error:
-                raise ValueError(
-                    f"Expected JSON in '{folder / 'config.json'}' ({error})"
-                ) from error
-            if not isinstance(config, dict) or not isinstance(config.get("teacher"), dict):
-                raise ValueError(
-                    f"Expected the config of a ViGLAD (got '{folder / 'config.json'}')"
-                )
-        model: ViGLAD = super().from_pretrained(name, **options)
-        return model
-
-    @classmethod
-    def _from_pretrained(  # type: ignore[override]
-        cls, *, model_id: str, config: dict[str, Any] | None, **options: Any
-    ) -> "ViGLAD":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        hub = {
-            name: options.pop(name)
-            for name in ("revision", "cache_dir", "force_download", "local_files_only", "token")
-        }
-        if config is None:
-            raise FileNotFoundError(
-                f"Expected a model folder or a name on the hub (got '{model_id}')"
-            )
-        for name in ("operator", "autoencoder"):
-            if options[name] is None:
-                raise ValueError(f"The model was saved with a custom {name}: pass `{name}=`.")
-        if isinstance(options["teacher"], dict):
-            if options["teacher"].get("operator", "") is None:
-                raise ValueError(
-                    "The model was saved with a teacher that has a custom operator: pass `teacher=`."
+        name, folder = os.fspath(pretrained_model_name_or_path), Path(pretrained_model_name_or_path)
+        hub = {key: options.pop(key) for key in _HUB_OPTIONS if key in options}
+        files = [folder / file for file in ("config.json", "model.safetensors")]
+        if _HUB_NAME.fullmatch(name) and not folder.parent.exists():
+            try:
+                files = [Path(hf_hub_download(name, file.name, **hub)) for file in files]
+            except HfHubHTTPError as error:
+                raise FileNotFoundError(
+                    f"Expected a model folder or a name on the hub (got '{name}': {error})"
+                ) from error
+        for file in files:
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"Expected a model folder with '{file.name}' (got '{name}')"
                 )
-            options["teacher"] = make_network(**options["teacher"])
-        file = Path(model_id) / "model.safetensors"
-        if not file.is_file():
-            file = Path(hf_hub_download(model_id, "model.safetensors", **hub))
         try:
+            config = json.loads(files[0].read_text())
+        except ValueError as error:
+            raise ValueError(f"Expected JSON in '{files[0]}' ({error})") from error
+        if not isinstance(config, dict) or not isinstance(config.get("teacher"), dict):
+            raise ValueError(f"Expected the config of a ViGLAD (got '{files[0]}')")
+        options = {**config, **options}
+        for part in ("operator", "autoencoder"):
+            if options.get(part) is None:
+                raise ValueError(f"The model was saved with a custom {part}: pass `{part}=`.")
+        teacher = options["teacher"]
+        if isinstance(teacher, dict) and teacher.get("operator", "") is None:
+            raise ValueError(
+                "The model was saved with a teacher that has a custom operator: pass `teacher=`."
+            )
+        try:
+            if isinstance(teacher, dict):
+                options["teacher"] = make_network(**teacher)
             model = cls(**options)
-            model.load_state_dict(load_file(file))
+            model.load_state_dict(load_file(files[1]))
         except (RuntimeError, TypeError, SafetensorError) as error:
             reason = str(error).splitlines()[-1].strip()
             raise ValueError(
-                f"Expected weights that fit the config in '{model_id}' ({reason})"
+                f"Expected weights that fit the config in '{name}' ({reason})"
             ) from error
         return model.eval()
 

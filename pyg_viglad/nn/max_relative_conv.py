@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric import EdgeIndex
 from torch_geometric.nn import MessagePassing
+from torch_geometric.nn.inits import reset
 from torch_geometric.typing import Adj, PairTensor
 from torch_geometric.utils import is_sparse, to_edge_index
 
@@ -84,9 +85,8 @@ class MaxRelativeConv(MessagePassing):  # type: ignore[misc]
     def reset_parameters(self) -> None:
         """Resets all learnable parameters of the module."""
         super().reset_parameters()
-        self.lin.reset_parameters()
-        if isinstance(self.norm, NodeNorm):
-            self.norm.reset_parameters()
+        reset(self.lin)
+        reset(self.norm)
 
     def forward(
         self,

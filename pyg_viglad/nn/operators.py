@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing, conv
+from torch_geometric.nn.inits import reset
 from torch_geometric.resolver import normalize_string, resolver
 from torch_geometric.typing import Adj, PairTensor
 
@@ -55,19 +56,29 @@ def make_operator(
         OperatorAdapter(GraphConv(8, 16))
     """
     kwargs = dict(operator_kwargs or {})
-    if isinstance(operator, str):
-        made: nn.Module = _by_name(operator, in_channels, out_channels, heads, kwargs)
-    elif isinstance(operator, nn.Module):
-        if kwargs:
-            raise ValueError(f"Expected no 'operator_kwargs' with an instance (got {kwargs})")
-        made = operator
-    elif callable(operator):
-        made = operator(in_channels, out_channels, **kwargs)
-    else:
+    if not callable(operator) and _short(operator) not in {
+        "maxrelative",
+        *map(_short, conv.__all__),
+    }:
         raise ValueError(
             f"Expected 'operator' to be one of {OPERATORS}, the name of an operator of PyG, a "
             f"factory or an operator (got {operator!r})"
         )
+    if isinstance(operator, nn.Module):
+        if kwargs:
+            raise ValueError(f"Expected no 'operator_kwargs' with an instance (got {kwargs})")
+        made = operator
+    else:
+        try:
+            if isinstance(operator, str):
+                made = _by_name(operator, in_channels, out_channels, heads, kwargs)
+            else:
+                made = operator(in_channels, out_channels, **kwargs)
+        except TypeError as error:
+            raise ValueError(
+                f"Expected an operator made of (in_channels, out_channels) and 'operator_kwargs' "
+                f"(got {operator!r} with {kwargs}: {error})"
+            ) from error
     # What PyG's operators say of themselves; an output of another width raises in forward.
     wide = getattr(made, "heads", 1) if getattr(made, "concat", False) else 1
     for name, factor, expected in (("in", 1, in_channels), ("out", wide, out_channels)):
@@ -82,46 +93,39 @@ def make_operator(
     return OperatorAdapter(made, out_channels)
 
 
+def _short(name: object) -> str:
+    """Returns the name of an operator as PyG's resolver compares it, without "Conv"."""
+    return normalize_string(str(name)).removesuffix("conv")
+
+
 def _by_name(
     name: str, in_channels: int, out_channels: int, heads: int, kwargs: dict[str, Any]
 ) -> nn.Module:
     """Builds one of ``OPERATORS``, or else what PyG's resolver finds."""
-    short = normalize_string(name).removesuffix("conv")
-    known = {normalize_string(item).removesuffix("conv") for item in conv.__all__}
-    if short != "maxrelative" and short not in known:
-        raise ValueError(
-            f"Expected 'operator' to be one of {OPERATORS}, the name of an operator of PyG, a "
-            f"factory or an operator (got {name!r})"
-        )
-    made: nn.Module
-    try:
-        if short == "maxrelative":
-            return MaxRelativeConv(in_channels, out_channels, **{"heads": heads, **kwargs})
-        if short == "edge":
-            layer = nn.Linear(2 * in_channels, out_channels)
-            made = conv.EdgeConv(**{"nn": layer, "aggr": "max", **kwargs})
-        elif short == "gin":
-            layer = nn.Linear(in_channels, out_channels)
-            made = conv.GINConv(**{"nn": layer, "train_eps": True, **kwargs})
-        else:
-            if short == "sage":
-                kwargs = {"aggr": "max", **kwargs}
-            if short == "gatv2":
-                kwargs = {"heads": heads, "add_self_loops": False, **kwargs}
-            joined = int(kwargs.get("heads", 1)) if kwargs.get("concat", True) else 1
-            if out_channels % joined:
-                raise ValueError(
-                    f"Expected {out_channels} channels divisible by heads (got {joined})"
-                )
-            classes = [getattr(conv, item) for item in conv.__all__]
-            width = out_channels // joined
-            made = resolver(classes, {}, name, MessagePassing, "Conv", in_channels, width, **kwargs)
-        return made
-    except TypeError as error:
-        raise ValueError(
-            f"Expected an operator made of (in_channels, out_channels) and 'operator_kwargs' "
-            f"(got {name!r} with {kwargs}: {error})"
-        ) from error
+    short = _short(name)
+    if short == "maxrelative":
+        return MaxRelativeConv(in_channels, out_channels, **{"heads": heads, **kwargs})
+    if short == "edge":
+        layer = nn.Linear(2 * in_channels, out_channels)
+        edge: nn.Module = conv.EdgeConv(**{"nn": layer, "aggr": "max", **kwargs})
+        return edge
+    if short == "gin":
+        layer = nn.Linear(in_channels, out_channels)
+        gin: nn.Module = conv.GINConv(**{"nn": layer, "train_eps": True, **kwargs})
+        return gin
+    if short == "sage":
+        kwargs = {"aggr": "max", **kwargs}
+    if short == "gatv2":
+        kwargs = {"heads": heads, "add_self_loops": False, **kwargs}
+    joined = int(kwargs.get("heads", 1)) if kwargs.get("concat", True) else 1
+    if joined < 1 or out_channels % joined:
+        raise ValueError(f"Expected {out_channels} channels divisible by heads (got {joined})")
+    classes = [getattr(conv, item) for item in conv.__all__]
+    width = out_channels // joined
+    made: nn.Module = resolver(
+        classes, {}, name, MessagePassing, "Conv", in_channels, width, **kwargs
+    )
+    return made
 
 
 class OperatorAdapter(nn.Module):
@@ -151,9 +155,8 @@ class OperatorAdapter(nn.Module):
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters of the module."""
-        if hasattr(self.conv, "reset_parameters"):
-            self.conv.reset_parameters()  # type: ignore[operator]
-        self.norm.reset_parameters()
+        reset(self.conv)
+        reset(self.norm)
 
     def forward(
         self,

@@ -1,10 +1,12 @@
 """The vision graph blocks of encoder and decoder."""
 
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.nn.inits import reset
 
 from pyg_viglad.nn.knn_graph import knn_graph
 from pyg_viglad.nn.max_relative_conv import MaxRelativeDeconv
@@ -95,9 +97,8 @@ class ViGBlock(nn.Module):
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters of the module."""
-        for layer in (*self.fc_in, self.conv, *self.fc_out, *self.ffn):
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+        for part in self.children():
+            reset(part)
 
     def forward(
         self,
@@ -177,6 +178,8 @@ class ViGBlock(nn.Module):
         counts = torch.bincount(batch).tolist()
         if min(count for count in counts if count) >= self.k:
             return knn_graph(x, self.k, batch, **knn), self.k
+        if bool((batch[1:] < batch[:-1]).any()):
+            raise ValueError("Expected 'batch' to be sorted (got a lower number after a higher)")
         edges, first = [], 0
         for part in torch.split(x, counts):
             if part.size(0):
@@ -188,7 +191,7 @@ class ViGBlock(nn.Module):
         """Drops the branch of whole graphs at random in training."""
         if not self.training or self.drop_path == 0:
             return x
-        graphs = (batch_size or 1) if batch is None else int(batch[-1]) + 1
+        graphs = (batch_size or 1) if batch is None else int(batch.max()) + 1
         keep = x.new_empty(graphs, 1).bernoulli_(1 - self.drop_path) / (1 - self.drop_path)
         if batch is not None:
             return x * keep[batch]
@@ -324,14 +327,12 @@ class DeconvViG(ViGBlock):
         relative_position: bool = False,
     ) -> None:
         if operator == "max_relative":
-            options = {"heads": heads, "kernel_size": kernel_size, **(operator_kwargs or {})}
-            conv: nn.Module = MaxRelativeDeconv(channels, 2 * channels, **options)
-        elif kernel_size == 1:
-            conv = make_operator(operator, channels, 2 * channels, heads, operator_kwargs)
-        else:
+            operator = partial(MaxRelativeDeconv, heads=heads, kernel_size=kernel_size)
+        elif kernel_size != 1:
             raise ValueError(
                 f"Expected 'kernel_size' to be 1 with operator {operator!r} (got {kernel_size})"
             )
+        conv = make_operator(operator, channels, 2 * channels, heads, operator_kwargs)
         super().__init__(
             conv, channels, k, dilation, ffn_ratio, drop_path, reduce_ratio, relative_position
         )

@@ -268,7 +268,6 @@ class NodeNeighbors(NodeScorer):
         """Keeps the training images' nodes, see :meth:`NodeScorer.fit`."""
         self._check_images(batches, mirrors)
         projections, shifts, here, reflections = [], [], [], []
-        drawn = torch.zeros(0, dtype=torch.int64)
         for window in self.windows:
             views = [
                 torch.cat([self._vectors(batch.detach(), window) for batch in view])
@@ -276,7 +275,6 @@ class NodeNeighbors(NodeScorer):
             ]
             shift, projection = _discriminants(views, self.dimensions, self.seed)
             z, *mirrored = ((view - shift) @ projection for view in views)
-            drawn = self._draw(z.size(0) * z.size(1))
             projections.append(projection)
             shifts.append(shift)
             here.append(z)
@@ -287,7 +285,7 @@ class NodeNeighbors(NodeScorer):
             projection=torch.stack(projections),
             shift=torch.stack(shifts),
             here=torch.stack(here),
-            drawn=drawn,
+            drawn=self._draw(here[0].size(0) * here[0].size(1)),
             reflections=torch.stack(reflections) if reflections else torch.zeros(0),
         )
 

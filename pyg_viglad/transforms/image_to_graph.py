@@ -61,9 +61,7 @@ class ImageToGraph(BaseTransform):
 
     def forward(self, data: Data | ImageLike) -> Data:
         """Builds the graph of an image, or of the image in a ``Data``."""
-        if isinstance(data, Data) and "img" not in data:
-            raise ValueError(f"Expected a Data with 'img' (got the fields {data.keys()})")
-        image = to_image(data.img if isinstance(data, Data) else data)
+        image = to_image(data)
         data = data if isinstance(data, Data) else Data()
         size = self.patch_size
         height, width = image.shape[1:]
@@ -78,7 +76,7 @@ class ImageToGraph(BaseTransform):
         data.edge_index = knn_graph(
             data.x, self.k, dilation=self.dilation, loop=self.loop, cosine=self.cosine
         )
-        data.pos = patch_centers((rows, columns), (height, width)).to(data.x)
+        data.pos = patch_centers((rows, columns), (height, width))
         data.img = image[None]
         data.grid_size = torch.tensor([[rows, columns]])
         return data

@@ -29,7 +29,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 _MAX_VALUES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
 
 
-def to_image(value: ImageLike, background: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Tensor:
+def to_image(
+    value: ImageLike | Data, background: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> Tensor:
     """Returns an image as a float tensor.
 
     Gray images are repeated over the three channels, an alpha channel is composited on ``background``, the
@@ -37,9 +39,10 @@ def to_image(value: ImageLike, background: tuple[float, float, float] = (0.0, 0.
     keep all their values.
 
     Args:
-        value: A path; a PIL image of any mode; an array ``[H, W]`` or ``[H, W, C]``; or a tensor
-            ``[H, W]``, ``[C, H, W]`` or ``[1, C, H, W]``. C is 1 (gray), 2 (gray and alpha), 3 or 4
-            (with alpha). Arrays and tensors are bool, uint8, uint16, or floats in [0, 1].
+        value: A path; a PIL image of any mode; an array ``[H, W]`` or ``[H, W, C]``; a tensor
+            ``[H, W]``, ``[C, H, W]`` or ``[1, C, H, W]``; or a ``Data`` with such a tensor as ``img``. C
+            is 1 (gray), 2 (gray and alpha), 3 or 4 (with alpha). Arrays and tensors are bool, uint8,
+            uint16, or floats in [0, 1].
         background: Colour behind transparent pixels, red, green, blue in [0, 1] (default: black).
 
     Returns:
@@ -53,6 +56,8 @@ def to_image(value: ImageLike, background: tuple[float, float, float] = (0.0, 0.
         >>> to_image(np.full((2, 4), 51, dtype=np.uint8))[:, 0, 0]
         tensor([0.2000, 0.2000, 0.2000])
     """
+    if isinstance(value, Data):
+        return to_image(_img(value), background)
     if isinstance(value, str | os.PathLike):
         return _from_file(Path(value), background)
     if isinstance(value, Image.Image):
@@ -62,7 +67,7 @@ def to_image(value: ImageLike, background: tuple[float, float, float] = (0.0, 0.
     if isinstance(value, Tensor):
         return _from_tensor(value, background)
     raise ValueError(
-        f"Expected a path, a PIL image, an array or a tensor (got {type(value).__name__})"
+        f"Expected a path, a PIL image, an array, a tensor or a Data (got {type(value).__name__})"
     )
 
 
@@ -90,9 +95,7 @@ def to_batch(
         torch.Size([2, 3, 32, 48])
     """
     if isinstance(images, Data):
-        if "img" not in images:
-            raise ValueError(f"Expected a batch with 'img' (got the fields {images.keys()})")
-        images = images.img
+        images = _img(images)
     if not isinstance(images, Tensor) or images.dim() != 4 or images.size(1) != 3:
         shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"Expected images [B, 3, H, W] (got {shape})")
@@ -133,6 +136,12 @@ class ImageNetNormalization(nn.Module):
         return (images - self.mean) / self.std
 
 
+def _img(data: Data) -> Tensor:
+    if "img" not in data:
+        raise ValueError(f"Expected a Data with 'img' (got the fields {data.keys()})")
+    return data.img  # type: ignore[no-any-return]
+
+
 def _from_file(path: Path, background: tuple[float, float, float]) -> Tensor:
     if not path.exists():
         raise FileNotFoundError(f"Expected an image file (got '{path}', which does not exist)")
@@ -167,8 +176,7 @@ def _from_array(array: np.ndarray[Any, Any]) -> Tensor:
     if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
         raise ValueError(f"Expected bool, uint8, uint16 or float values (got {array.dtype})")
     # torch reads neither negative strides nor foreign byte orders.
-    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    tensor = torch.from_numpy(native.copy())
+    tensor = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
     return tensor.permute(2, 0, 1) if tensor.dim() == 3 else tensor
 
 

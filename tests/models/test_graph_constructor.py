@@ -52,6 +52,12 @@ def test_grid_graphs_keep_edges_inside_their_image():
     assert torch.equal(batch[1].edge_index, edges[:, 2:] - 4)
 
 
+@pytest.mark.parametrize("name", ["k", "dilation"])
+def test_arguments_below_one(name):
+    with pytest.raises(ValueError, match=f"'{name}' to be at least 1 \\(got 0\\)"):
+        GraphConstructor(8, **{name: 0})
+
+
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 1, 32, 32), (1, 3, 30, 32)])
 def test_bad_images(shape):
     with pytest.raises(ValueError, match="Expected"):

@@ -1,10 +1,13 @@
 import json
 
+import httpx
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import RepositoryNotFoundError
 from PIL import Image
 from torch import nn
+from torch.utils.data import Subset
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GraphConv, MeanAggregation
 
@@ -273,6 +276,22 @@ def test_a_name_on_the_hub_is_downloaded(tmp_path, monkeypatch, fitted):
     assert float(loaded.threshold) == float(fitted.threshold)
 
 
+def test_names_on_the_hub_that_are_no_model(tmp_path, monkeypatch):
+    def download(repo_id, filename, **options):
+        if repo_id.startswith("nobody"):
+            response = httpx.Response(404, request=httpx.Request("GET", "https://hub/x"))
+            raise RepositoryNotFoundError("no such repository", response=response)
+        (tmp_path / filename).write_text('{"architectures": ["ViTModel"]}')
+        return str(tmp_path / filename)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pyg_viglad.models.viglad.hf_hub_download", download)
+    with pytest.raises(FileNotFoundError, match="nobody/screws.*no such repository"):
+        ViGLAD.from_pretrained("nobody/screws")
+    with pytest.raises(ValueError, match="Expected the config of a ViGLAD"):
+        ViGLAD.from_pretrained("google/vit")
+
+
 def test_saving_that_fails_leaves_the_files_whole(tmp_path, monkeypatch, fitted):
     fitted.save_pretrained(tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
@@ -286,6 +305,7 @@ def test_saving_that_fails_leaves_the_files_whole(tmp_path, monkeypatch, fitted)
         fitted.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
+    assert ViGLAD.from_pretrained(tmp_path).fitted
 
 
 def test_unfitted_models_stay_so(tmp_path):
@@ -383,13 +403,39 @@ def test_predict_takes_what_people_have(fitted, tmp_path):
             Image.open(path),
             array,
             torch.from_numpy(array).permute(2, 0, 1) / 255,
+            Data(img=torch.from_numpy(array).permute(2, 0, 1)[None]),
         )
     ]
     for result in results:
         assert torch.allclose(result.score, results[0].score, atol=1e-2)
     assert fitted.predict([path, array]).score.shape == (2,)
+    items = [Data(img=image[None], num_nodes=0) for image in normal_images(3)]
+    expected = fitted.predict(normal_images(3)).score
+    for several in (items, Batch.from_data_list(items), Subset(items, range(3))):
+        assert torch.allclose(fitted.predict(several).score, expected, atol=1e-4)
     with pytest.raises(FileNotFoundError):
         fitted.predict(tmp_path / "none.png")
+
+
+def test_calls_that_fail_leave_the_training_mode():
+    model = ViGLAD("small", 96, PDN("small", 6), "conv").train()
+    with pytest.raises(ValueError, match="fit_statistics"):
+        model.predict(normal_images(1))
+    assert model.training
+    model.fit_teacher_statistics(normal_images(2))
+    with pytest.raises(ValueError, match="at least one validation image"):
+        model.fit_statistics(normal_images(2), [])
+    assert model.student.training
+
+
+def test_training_images_that_can_be_read_once_only():
+    model = ViGLAD("small", 96, PDN("small", 6), "conv")
+    images, held_out = normal_images(4), normal_images(2, seed=1)
+    with pytest.raises(ValueError, match=r"read twice \(got a generator\)"):
+        model.fit_statistics((part for part in images.split(2)), held_out)
+    model.fit_teacher_statistics(part for part in images.split(2))
+    model.fit_statistics((part for part in images.split(2)), held_out)
+    assert model.fitted
 
 
 def test_graphs_of_figure_5(fitted):
@@ -416,6 +462,8 @@ def test_errors(tmp_path, fitted):
         fitted(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"Expected images \[B, 3, H, W\]"):
         fitted(torch.zeros(3, 96, 96))
+    with pytest.raises(ValueError, match=r"teacher without padding \(got PDN\(small, 6, padding"):
+        ViGLAD("small", 96, PDN("small", 6, padding=True))
     for option in ("losses", "feature", "fusion", "autoencoder", "operator"):
         with pytest.raises(ValueError, match="Expected"):
             ViGLAD("small", 96, **{option: "other"})

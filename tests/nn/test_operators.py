@@ -122,6 +122,8 @@ class Wide(MessagePassing):
         ("magic", {}, "max_relative.*gatv2.*PyG.*got 'magic'"),
         ("cheb", {}, "'cheb' with {}: .*'K'"),
         ("sage", {"colour": 1}, "'sage' with .*colour"),
+        ("gatv2", {"heads": 0}, r"16 channels divisible by heads \(got 0\)"),
+        (SAGEConv, {"colour": 1}, "SAGEConv.*colour"),
         ("gatv2", {"heads": 3}, r"16 channels divisible by heads \(got 3\)"),
         (GraphConv(8, 16), {"aggr": "mean"}, "no 'operator_kwargs' with an instance"),
         (3, {}, "got 3"),

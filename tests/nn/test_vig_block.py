@@ -325,6 +325,7 @@ def test_weights_count_as_in_vig():
         (lambda: ConvViG(6, k=3), "divisible by 'heads'"),
         (lambda: ConvViG(8, k=3, operator="none"), "got 'none'"),
         (lambda: ConvViG(8, k=3, operator_kwargs={"flow": "up"}), "'flow'"),
+        (lambda: DeconvViG(8, k=3, operator_kwargs={"colour": 1}), "MaxRelativeDeconv.*colour"),
         (lambda: DeconvViG(8, k=3, kernel_size=3)(torch.zeros(6, 8)), "'grid_size'"),
         (
             lambda: DeconvViG(8, k=3, operator="sage", kernel_size=3),
@@ -334,6 +335,10 @@ def test_weights_count_as_in_vig():
         (lambda: ConvViG(6, 3, heads=2, relative_position=True), "divisible by 4"),
         (lambda: ConvViG(8, k=3, reduce_ratio=2)(torch.zeros(6, 8)), "'grid_size'"),
         (lambda: ConvViG(8, k=3)(torch.zeros(5, 7)), r"\[N, 8\] \(got \[5, 7\]\)"),
+        (
+            lambda: ConvViG(8, k=3)(torch.zeros(4, 8), batch=torch.tensor([0, 1, 0, 1])),
+            "'batch' to be sorted",
+        ),
         (lambda: ConvViG(8, k=3)(torch.zeros(5, 8), batch_size=2), r"2 graphs .*got 5 nodes"),
     ],
 )

@@ -52,6 +52,12 @@ def test_arrays(value, expected):
     check(value, expected)
 
 
+def test_data_with_an_image():
+    check(Data(img=torch.from_numpy(RGB).permute(2, 0, 1)[None], num_nodes=0), scaled(RGB))
+    with pytest.raises(ValueError, match=r"with 'img' \(got the fields \['x'\]\)"):
+        to_image(Data(x=torch.zeros(2, 3)))
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(3, 4, 6), (1, 4, 6), (4, 6), (1, 3, 4, 6)])
 def test_tensors(dtype, shape):
