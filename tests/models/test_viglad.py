@@ -286,7 +286,7 @@ def test_names_on_the_hub_that_are_no_model(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pyg_viglad.models.viglad.hf_hub_download", download)
-    with pytest.raises(FileNotFoundError, match="nobody/screws.*no such repository"):
+    with pytest.raises(FileNotFoundError, match=r"nobody/screws.*no such repository"):
         ViGLAD.from_pretrained("nobody/screws")
     with pytest.raises(ValueError, match="Expected the config of a ViGLAD"):
         ViGLAD.from_pretrained("google/vit")
