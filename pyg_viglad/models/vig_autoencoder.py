@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from itertools import chain
+from itertools import chain, count, islice
 from typing import Any, Literal
 
 import torch
@@ -103,18 +103,15 @@ class ViGAutoEncoder(nn.Module):
         }
         # Back through the sizes: the decoder's stages have the encoder's widths by resolution.
         wide = (widths[3], widths[3], widths[2], widths[1])
-        first = 0
-        for depth, width, next_width in zip(DEPTHS, widths, (*widths[1:], widths[3]), strict=True):
-            dilations = [_dilation(number, k) for number in range(first, first + depth)]
-            first += depth
-            self.encoder.append(nn.ModuleList(ConvViG(width, k, d, **options) for d in dilations))
+        # ViG's dilation: one more every four blocks, at most what 7 x 7 nodes allow.
+        dilations = (max(1, min(number // 4 + 1, 49 // k)) for number in count())
+        stages = [list(islice(dilations, depth)) for depth in DEPTHS]
+        for stage, width, next_width in zip(stages, widths, (*widths[1:], widths[3]), strict=True):
+            self.encoder.append(nn.ModuleList(ConvViG(width, k, d, **options) for d in stage))
             self.downsamples.append(Downsample(width, next_width))
         options["kernel_size"] = kernel_size
-        first = 0
-        for depth, width, next_width in zip(DEPTHS, wide, (*wide[1:], widths[0]), strict=True):
-            dilations = [_dilation(number, k) for number in range(first, first + depth)]
-            first += depth
-            self.decoder.append(nn.ModuleList(DeconvViG(width, k, d, **options) for d in dilations))
+        for stage, width, next_width in zip(stages, wide, (*wide[1:], widths[0]), strict=True):
+            self.decoder.append(nn.ModuleList(DeconvViG(width, k, d, **options) for d in stage))
             self.upsamples.append(Upsample(width, next_width))
         self.projection = nn.Conv2d(widths[0], out_channels, 3, padding=1)
 
@@ -269,8 +266,3 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.train(training)
-
-
-def _dilation(block: int, k: int) -> int:
-    """Returns ViG's dilation: one more every four blocks, at most what 7 x 7 nodes allow."""
-    return max(1, min(block // 4 + 1, 49 // k))
