@@ -211,10 +211,11 @@ class ViGAutoEncoder(nn.Module):
             seen.append((name, out[0], None, out[1]))
 
         hooks = []
-        for name, stages, resamples in (
+        parts: Any = (
             ("encoder", self.encoder, self.downsamples),
             ("decoder", self.decoder, self.upsamples),
-        ):
+        )
+        for name, stages, resamples in parts:
             for number, block in enumerate(chain.from_iterable(stages)):
                 hook = partial(see_operator, f"{name}.{number}")
                 hooks.append(block.conv.register_forward_pre_hook(hook, with_kwargs=True))

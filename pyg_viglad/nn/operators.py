@@ -95,7 +95,8 @@ def make_operator(
 
 def _short(name: object) -> str:
     """Returns the name of an operator as PyG's resolver compares it, without "Conv"."""
-    return normalize_string(str(name)).removesuffix("conv")
+    short: str = normalize_string(str(name)).removesuffix("conv")
+    return short
 
 
 def _by_name(

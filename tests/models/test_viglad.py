@@ -1,6 +1,6 @@
 import json
+from types import SimpleNamespace
 
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -279,7 +279,7 @@ def test_a_name_on_the_hub_is_downloaded(tmp_path, monkeypatch, fitted):
 def test_names_on_the_hub_that_are_no_model(tmp_path, monkeypatch):
     def download(repo_id, filename, **options):
         if repo_id.startswith("nobody"):
-            response = httpx.Response(404, request=httpx.Request("GET", "https://hub/x"))
+            response = SimpleNamespace(headers={}, request=None)
             raise RepositoryNotFoundError("no such repository", response=response)
         (tmp_path / filename).write_text('{"architectures": ["ViTModel"]}')
         return str(tmp_path / filename)
