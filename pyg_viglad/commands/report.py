@@ -190,7 +190,15 @@ def plot_images(
         "combined": prediction.anomaly_map[chosen],
     }
     nodes = None if prediction.node_map is None else prediction.node_map[chosen]
-    figure = plot_anomaly_maps(images, maps, masks, scores=scores, titles=titles, node_maps=nodes)
+    figure = plot_anomaly_maps(
+        images,
+        maps,
+        masks,
+        scores=scores,
+        titles=titles,
+        node_maps=nodes,
+        quantiles=(model.local_calibration.start, model.local_calibration.end),
+    )
     figure.savefig(folder / "anomaly_maps.png", dpi=110)
     if isinstance(model.autoencoder, ViGAutoEncoder):
         graphs = select_graphs(model.graphs(images.to(model.device), blocks=True))

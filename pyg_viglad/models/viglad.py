@@ -298,15 +298,26 @@ class ViGLAD(
         self.node_scale = None if self.node_scorer is None else Standardization()
         self.register_buffer("threshold", torch.tensor(torch.nan))
 
-        # What config.json holds: the arguments, collected by the mixin; None where JSON cannot hold them.
-        arguments: Any = self._hub_mixin_config
-        named = isinstance(operator, str) and arguments["operator_kwargs"] == operator_kwargs
+        # What config.json holds: the arguments, with None for what was not given by name.
+        named = isinstance(operator, str) and self._is_jsonable(operator_kwargs)
         self.config: dict[str, Any] = {
-            **arguments,
+            "size": size,
             "image_size": [height, width],
             "teacher": self.teacher.config,
             "autoencoder": autoencoder if isinstance(autoencoder, str) else None,
+            "student": student,
+            "variant": variant,
+            "k": k,
             "operator": operator if named else None,
+            "operator_kwargs": operator_kwargs if named else None,
+            "dynamic": dynamic,
+            "losses": losses,
+            "hard_quantile": hard_quantile,
+            "feature": feature,
+            "fusion": fusion,
+            "node_scorer": node_scorer,
+            "quantiles": list(quantiles),
+            "threshold_quantile": threshold_quantile,
         }
         self._hub_mixin_config = self.config
 

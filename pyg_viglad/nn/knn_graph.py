@@ -261,7 +261,7 @@ def _largest(score: Tensor, count: int, index: Tensor | None = None) -> Tensor:
         return _largest(members, count, index)
     if index is None:
         index = torch.arange(candidates, device=score.device)
-    distance = (-score).clamp_min(0)
+    distance = score.neg().clamp_min_(0)
     if distance.dtype == torch.float64:
         order = distance.sort(dim=2, stable=True).indices[:, :, :count]
         return index.expand_as(distance).gather(2, order)

@@ -59,3 +59,13 @@ def test_eight_at_once_are_eight_one_by_one(model):
             assert torch.equal(value, other)
         else:
             assert torch.allclose(value, other, rtol=1e-3, atol=1e-3), name
+
+
+def test_a_subclass_with_other_arguments_is_saved_and_loaded(tmp_path):
+    class Mine(ViGLAD):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+
+    model = Mine("small", image_size=96, k=5)
+    model.save_pretrained(tmp_path)
+    assert ViGLAD.from_pretrained(tmp_path).config == model.config
