@@ -46,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> None:
     options.pop("config")
     try:
         command(**options)
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:
         _fail(str(error), 1)
     except (KeyboardInterrupt, SystemExit) as stop:
         if KeyboardInterrupt in (type(stop), type(stop.__context__)):  # of Lightning: SystemExit
@@ -85,15 +85,14 @@ class CommandParser(ArgumentParser):
     ) -> None:
         """Adds the parameters of a function or class as options, their help from its docstring.
 
-        A parameter marked by :class:`OptionsOf` becomes a group of options. What is true or false is also
-        true when named alone (``--html`` for ``--html true``), and of what takes several names, they
-        follow one another (``--images a.png b.png``).
+        A parameter marked by :class:`OptionsOf` becomes a group of options. ``--html`` alone means
+        ``--html true``, and a list follows its name (``--images a.png b.png``).
 
         Args:
             component: The function or class.
             prefix: Put before the names, such as ``model.``.
-            skip: Parameters that are no options.
-            positional: Parameters that are given without their name.
+            skip: Parameters that are not options.
+            positional: Parameters that are given without a name.
         """
         docs = docstring_parser.parse(component.__doc__ or "").params
         help_of = {doc.arg_name: _plain_text(doc.description or "") for doc in docs}
@@ -103,8 +102,6 @@ class CommandParser(ArgumentParser):
             hint, required = parameter.annotation, parameter.default is parameter.empty
             if name in skip or (prefix and required):
                 continue
-            if isinstance(hint, str):
-                hint = eval(hint, vars(sys.modules[component.__module__]))
             part = next((mark for mark in get_args(hint) if isinstance(mark, OptionsOf)), None)
             if part is not None:
                 self.add_options(part.component, f"{name}.", part.skip)

@@ -1,4 +1,4 @@
-"""``--data``: a labelled data set by name or path; ``pyg-viglad data check``: is it the published one?"""
+"""Data sets by name or path, and the command ``pyg-viglad data check``."""
 
 import os
 from typing import Any, Literal, NamedTuple
@@ -33,7 +33,8 @@ def open_data(
             folder of MNIST, or a folder of images.
         image_size: Height and width of the images in pixels.
         options: Further arguments of the data set, such as ``{"num_wrong_cells": 3}``.
-        dataset: What ``data`` holds; ``auto`` is ``image_folder`` for a folder, else ``digit_anatomy``.
+        dataset: Data set to open; ``auto`` is ``digit_anatomy`` for ``digits``, ``mnist`` and ``.npz`` files,
+            ``image_folder`` for all else.
 
     Raises:
         FileNotFoundError: If ``data`` is neither a name nor a path.

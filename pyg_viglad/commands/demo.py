@@ -55,7 +55,7 @@ def demo(
             "max_minutes": minutes,
             "precision": "bf16-mixed" if _has_fast_bfloat16() else "32-true",
             "accelerator": "cpu",
-            "devices": "1",
+            "devices": 1,
         },
         seed=seed,
     )

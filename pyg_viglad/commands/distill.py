@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pyg_viglad.commands.run import OptionsOf, find_checkpoint, open_run
+from pyg_viglad.files import atomic_path
 from pyg_viglad.training import PenaltyImages, make_trainer
 
 __all__ = ["distill"]
@@ -79,9 +80,9 @@ def distill(
     seed_everything(seed, verbose=False)
     features = BackboneFeatures(backbone, backbone_weights, **(backbone_options or {}))
     plain = PenaltyImages(images, 2 * image_size, augment=False, grayscale=0.0, seed=None)
-    folder = open_run(output, "distill", config)
     teacher = make_network(network, size, 384, padding=True)
-    checkpoint = find_checkpoint(folder, "teacher", teacher) if resume else None
+    checkpoint = find_checkpoint(Path(output), "teacher", teacher) if resume else None
+    folder = open_run(output, "distill", config)
     normalization = ChannelNormalization(384)
     statistics = folder / "target_statistics.pt"
     if resume and statistics.is_file():
@@ -91,7 +92,8 @@ def distill(
         loader = DataLoader(subset, batch_size, num_workers=num_workers)
         with tqdm(loader, desc="Target statistics") as bar:
             normalization.fit(features(batch) for batch in bar)
-        torch.save(normalization.state_dict(), statistics)
+        with atomic_path(statistics) as partial:
+            torch.save(normalization.state_dict(), partial)
     crops = PenaltyImages(
         images,
         2 * image_size,

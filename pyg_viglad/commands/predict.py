@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pyg_viglad.commands.report import plot_images, write_scores
+from pyg_viglad.commands.report import apply, plot_images, write_scores
 from pyg_viglad.commands.run import open_model, open_run
 from pyg_viglad.files import write_json
 
@@ -33,6 +33,7 @@ def predict(
     """
     config = dict(locals())
     import torch
+    from torch import Tensor
     from tqdm import tqdm
 
     from pyg_viglad.datasets import list_images
@@ -46,17 +47,23 @@ def predict(
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"Expected an image file or a folder (got '{missing[0]}')")
+
+    def scores_alone(values: Tensor) -> Tensor:
+        # The maps of an image take a megabyte; those to draw are computed again.
+        return values.cpu() if values.dim() == 1 else torch.empty(0)
+
     with tqdm(paths, desc="Scoring") as bar:  # so that an error has a line of its own
-        parts = [detector.predict(path, precision=precision) for path in bar]
+        parts = [apply(detector.predict(path, precision=precision), scores_alone) for path in bar]
     folder = open_run(output, "predict", config)
-    prediction = Prediction(*(None if v is None else v.cpu() for v in Prediction.cat(parts)))  # type: ignore[arg-type]
+    prediction = Prediction.cat(parts)
     write_scores(folder / "scores.csv", prediction, [str(path) for path in paths])
     result = {"images": len(paths), "anomalous": int(prediction.is_anomalous.sum())}
     write_json(folder / "metrics.json", result)
     chosen = prediction.score.argsort(descending=True)[:pictures].tolist()
     if chosen:
-        shown = [to_batch(to_image(paths[c])[None], detector.image_size) for c in chosen]
-        titles = [paths[c].name for c in chosen]
-        plot_images(folder, detector, torch.cat(shown), prediction, chosen, titles)
+        files = [paths[place] for place in chosen]
+        pixels = torch.cat([to_batch(to_image(file)[None], detector.image_size) for file in files])
+        shown = apply(detector.predict(files, precision=precision), Tensor.cpu)
+        plot_images(folder, detector, pixels, shown, [file.name for file in files])
     print(f"{result['anomalous']} of {result['images']} images above the threshold; see {folder}")
     return result

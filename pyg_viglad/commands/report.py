@@ -1,8 +1,8 @@
-"""The report of a test set: scores of every image, AUROC of every score, pictures."""
+"""Scores of every image of a test set, AUROC of every score, and pictures."""
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pyg_viglad.models import Prediction, ViGAutoEncoder, ViGLAD
 
 __all__ = [
     "SCORES",
+    "apply",
     "format_table",
     "median_images",
     "plot_images",
@@ -45,8 +46,13 @@ def predict_all(
     loader = DataLoader(dataset, batch_size, collate_fn=Batch.from_data_list)
     model.eval()
     with torch.no_grad(), tqdm(loader, desc="Scoring", disable=not progress) as bar:
-        parts = [model(batch.img.to(model.device)) for batch in bar]
-    return Prediction(*(None if v is None else v.cpu() for v in Prediction.cat(parts)))  # type: ignore[arg-type]
+        parts = [apply(model(batch.img.to(model.device)), Tensor.cpu) for batch in bar]
+    return Prediction.cat(parts)
+
+
+def apply(prediction: Prediction, function: Callable[[Tensor], Tensor]) -> Prediction:
+    """Applies a function to every field of a prediction that is not None."""
+    return Prediction(*(None if v is None else function(v) for v in prediction))  # type: ignore[arg-type]
 
 
 def score_table(prediction: Prediction, kinds: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -138,10 +144,10 @@ def write_report(
     images = torch.cat([item.img for item in items])
     masks = torch.cat([item.mask for item in items]) if "mask" in items[0] else None
     titles = [item.defect or item.kind for item in items]
-    plot_images(folder, model, images, prediction, chosen, titles, masks)
+    plot_images(folder, model, images, apply(prediction, lambda v: v[chosen]), titles, masks)
     histogram = plot_score_histogram(prediction.score, kinds, threshold=threshold)
     histogram.savefig(folder / "scores.png", dpi=110)
-    if len(numbers) > 1 and "good" in numbers:
+    if len(numbers) > 1:
         plot_roc(prediction.score, kinds, threshold).savefig(folder / "roc.png", dpi=110)
     return table
 
@@ -165,7 +171,6 @@ def plot_images(
     model: ViGLAD,
     images: Tensor,
     prediction: Prediction,
-    chosen: list[int],
     titles: list[str],
     masks: Tensor | None = None,
 ) -> None:
@@ -175,28 +180,26 @@ def plot_images(
         folder: Where they go.
         model: The model; one with a convolutional autoencoder has no graphs.
         images: The images, ``[n, 3, H, W]``.
-        prediction: The predictions of all images.
-        chosen: The places of the images in it.
+        prediction: Their predictions.
         titles: A title per image.
         masks: Ground truth, ``[n, H, W]``.
     """
     from pyg_viglad.graphs import select_graphs
     from pyg_viglad.visualization import plot_anomaly_maps, plot_node_graphs
 
-    scores = prediction.score[chosen]
+    scores = prediction.score
     maps = {
-        "local": prediction.local_map[chosen],
-        "global": prediction.global_map[chosen],
-        "combined": prediction.anomaly_map[chosen],
+        "local": prediction.local_map,
+        "global": prediction.global_map,
+        "combined": prediction.anomaly_map,
     }
-    nodes = None if prediction.node_map is None else prediction.node_map[chosen]
     figure = plot_anomaly_maps(
         images,
         maps,
         masks,
         scores=scores,
         titles=titles,
-        node_maps=nodes,
+        node_maps=prediction.node_map,
         quantiles=(model.local_calibration.start, model.local_calibration.end),
     )
     figure.savefig(folder / "anomaly_maps.png", dpi=110)
@@ -205,7 +208,7 @@ def plot_images(
         figure = plot_node_graphs(
             images,
             {name: graph.cpu() for name, graph in graphs.items()},
-            prediction.position[chosen],
+            prediction.position,
             scores=scores,
             titles=titles,
             masks=masks,

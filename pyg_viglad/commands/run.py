@@ -1,4 +1,4 @@
-"""What commands share: the run's folder, its checkpoint, the trained model, options from signatures."""
+"""Parts of all commands: the run's folder, its checkpoint, the trained model, options from signatures."""
 
 import os
 from collections.abc import Callable
@@ -19,8 +19,8 @@ class OptionsOf:
 
     Args:
         component: A class or function.
-        *skip: Its parameters that are no options, beside those without a default.
-        **defaults: Other defaults than those of its signature.
+        *skip: Parameters that are not options, beside those without a default.
+        **defaults: Defaults that replace those of the signature.
     """
 
     def __init__(self, component: Callable[..., Any], *skip: str, **defaults: Any) -> None:
@@ -30,7 +30,7 @@ class OptionsOf:
 
 
 def open_device(name: str) -> Any:
-    """Returns a torch device that can be used here.
+    """Returns a torch device, after checking that this machine has it.
 
     Raises:
         ValueError: If there is no such device.

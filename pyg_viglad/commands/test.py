@@ -21,9 +21,10 @@ def test(
 
     Args:
         model: Folder of a run or of a trained model.
-        data: digits (scikit-learn's), an .npz file or a folder of MNIST, or a folder of images.
+        data: digits (scikit-learn's), mnist, an .npz file or a folder of MNIST, or a folder of images.
         output: Folder of the run.
-        dataset: What data holds: images, or the digits of digit_anatomy.
+        dataset: Data set to open; auto takes digits, mnist and .npz files as digit_anatomy, all else as
+            image_folder.
         data_options: Further arguments of the data set, such as {"num_wrong_cells": 3}.
         device: A torch device, such as cpu, cuda.
 

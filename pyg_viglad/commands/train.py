@@ -1,6 +1,7 @@
 """``pyg-viglad train``: a detector from normal images."""
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 from pyg_viglad import training
@@ -32,9 +33,10 @@ def train(
     The output folder gets config.yaml, checkpoints, the model, metrics.json, scores.csv and pictures.
 
     Args:
-        data: digits (scikit-learn's), an .npz file or a folder of MNIST, or a folder of images.
+        data: digits (scikit-learn's), mnist, an .npz file or a folder of MNIST, or a folder of images.
         output: Folder of the run.
-        dataset: What data holds: images, or the digits of digit_anatomy.
+        dataset: Data set to open; auto takes digits, mnist and .npz files as digit_anatomy, all else as
+            image_folder.
         data_options: Further arguments of the data set, such as {"num_wrong_cells": 3}.
         model: Arguments of ViGLAD.
         fit: Arguments of fit.
@@ -56,6 +58,7 @@ def train(
     natural = training.PenaltyImages(
         penalty, max(detector.image_size), length=loop.max_steps, seed=seed
     )
+    checkpoint = find_checkpoint(Path(output), "model", detector) if resume else None
     folder = open_run(output, "train", config)
     start = time.perf_counter()
     training.fit(
@@ -65,7 +68,7 @@ def train(
         loop,
         penalty=natural,
         seed=seed,
-        checkpoint=find_checkpoint(folder, "model", detector) if resume else None,
+        checkpoint=checkpoint,
         cache_folder=folder,
         **(fit or {}),
     )

@@ -22,6 +22,7 @@ __all__ = [
     "Sample",
     "as_fraction",
     "list_images",
+    "open_image",
     "read_size",
     "read_values",
 ]
@@ -234,21 +235,20 @@ class FileDataset(AnomalyDataset):
     @property
     def images(self) -> Tensor:
         """All images, ``[len, 3, H, W]`` in [0, 1], without ``transform``; reads all files."""
-        images = [self._resize(to_image(path)) for path in self.paths]
+        images = [self._resize(to_image(path), path) for path in self.paths]
         return torch.stack(images) if images else torch.zeros(0, 3, *self.image_size)
 
     def get(self, idx: int) -> Data:
         """Reads the image at ``idx`` of the whole data set."""
         path = self.samples[idx].path
         image = to_image(path)
-        height, width = image.shape[1:]
-        check_image_size(height, width, str(path))
-        fields = self._read_fields(idx, (height, width)) if self.has_masks else {}
-        return self.make_data(idx, self._resize(image), path=str(path), **fields)
+        resized = self._resize(image, path)
+        fields = self._read_fields(idx, (image.size(1), image.size(2))) if self.has_masks else {}
+        return self.make_data(idx, resized, path=str(path), **fields)
 
     def original_size(self, index: int) -> tuple[int, int]:
         """Returns height and width of an image before it is resized, from the file's header."""
-        return read_size(self.paths[index])
+        return read_size(self.samples[self.indices()[index]].path)
 
     def original_mask(self, index: int) -> Tensor:
         """Returns the ground truth of an image, ``[H, W]`` (bool), at its original size.
@@ -309,7 +309,8 @@ class FileDataset(AnomalyDataset):
                 f"(got {shape[0]}x{shape[1]})"
             )
 
-    def _resize(self, image: Tensor) -> Tensor:
+    def _resize(self, image: Tensor, path: Path) -> Tensor:
+        check_image_size(image.size(1), image.size(2), str(path))
         return to_batch(image[None], self.image_size)[0].clamp(0, 1)
 
     @staticmethod
@@ -355,7 +356,7 @@ def list_images(root: str | os.PathLike[str], recursive: bool = True) -> list[Pa
         ...     [path.name for path in list_images(folder)]
         ['a.JPG', 'b.png']
     """
-    root = Path(root)
+    root = Path(root).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"Expected a folder of images (got '{root}')")
     paths = sorted(
@@ -371,7 +372,8 @@ def list_images(root: str | os.PathLike[str], recursive: bool = True) -> list[Pa
 
 
 @contextmanager
-def _open_image(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Opens an image file; raises ``ValueError`` with its name if it cannot be read."""
     if not path.is_file():
         raise FileNotFoundError(f"Expected an image file (got '{path}', which does not exist)")
     try:
@@ -383,7 +385,7 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
 
 def read_size(path: Path) -> tuple[int, int]:
     """Returns height and width of an image file, turned as its EXIF data say, without decoding it."""
-    with _open_image(path) as image:
+    with open_image(path) as image:
         width, height = image.size
         # Pillow decodes a whole PNG file to look for an orientation, which hardly any has.
         names = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
@@ -394,7 +396,7 @@ def read_size(path: Path) -> tuple[int, int]:
 
 def read_values(path: Path) -> np.ndarray:
     """Returns the stored values of an image file of one channel, ``[H, W]``, unscaled."""
-    with _open_image(path) as image:
+    with open_image(path) as image:
         values = np.asarray(image)
         mode = image.mode
     if values.ndim != 2 or values.dtype.kind not in "bui":

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_viglad.datasets.base import IMAGE_SUFFIXES, AnomalyDataset, Sample
+from pyg_viglad.datasets.base import IMAGE_SUFFIXES, AnomalyDataset, Sample, open_image
 
 __all__ = ["DigitAnatomy", "DigitSource"]
 
@@ -67,11 +67,6 @@ class DigitAnatomy(AnomalyDataset):
         transform: Applied to the ``Data`` of each image on access.
         root: Folder of ``source="mnist"``.
         download: Whether to download ``source="mnist"`` if it is missing.
-
-    Attributes:
-        digits: Digit of each cell, ``[len, 9]``; -1 where the cell is black.
-        sources: Place of each cell's digit in the source, ``[len, 9]``; -1 where the cell is black.
-        images: All images, ``[len, 3, image_size, image_size]`` in [0, 1], without ``transform``.
 
     Items are those of :class:`~pyg_viglad.datasets.AnomalyDataset` with ``mask`` ``[1, S, S]`` (bool),
     True over wrong cells.
@@ -194,7 +189,7 @@ class DigitAnatomy(AnomalyDataset):
 
     @property
     def images(self) -> Tensor:
-        """All images, ``[len, 3, image_size, image_size]`` in [0, 1]."""
+        """All images, ``[len, 3, image_size, image_size]`` in [0, 1], without ``transform``."""
         return self._enlarge(self._pixels[list(self.indices())])
 
     @property
@@ -386,19 +381,17 @@ def _read_bundled() -> _Digits:
 
 
 def _read_mnist(root: Path, download: bool) -> list[_Digits]:
-    from torchvision.datasets import MNIST
+    if download:
+        from torchvision.datasets import MNIST
 
-    try:
-        parts = [MNIST(str(root), train=train, download=download) for train in (True, False)]
-    except RuntimeError as error:
-        if download:
-            raise
+        MNIST(str(root), download=True)
+    folder = root / "MNIST" / "raw"
+    parts = _read_idx(folder)
+    if not parts:
         raise FileNotFoundError(
-            f"Expected MNIST under '{root}' (got {error}); download=True fetches it"
-        ) from error
-    return [
-        _check_digits(part.data.numpy(), part.targets.numpy(), f"{root}: MNIST") for part in parts
-    ]
+            f"Expected the files of MNIST in '{folder}' (got none); download=True fetches them"
+        )
+    return parts
 
 
 def _read_npz(path: Path) -> list[_Digits]:
@@ -425,11 +418,8 @@ def _read_class_folders(folder: Path) -> _Digits:
     for path in sorted(folder.glob("[0-9]/*")):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
-        try:
-            with Image.open(path) as image:
-                gray = image.convert("L")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"Expected a readable image (got '{path}': {error})") from error
+        with open_image(path) as image:
+            gray = image.convert("L")
         if gray.size != (_DIGIT, _DIGIT):
             gray = gray.resize((_DIGIT, _DIGIT), Image.Resampling.BILINEAR)
         images.append(np.asarray(gray))

@@ -36,8 +36,8 @@ class MVTecLOCO(FileDataset):
     r"""One category of MVTec LOCO AD (Bergmann et al., IJCV 2022), with one mask per defect.
 
     The value of a mask names the type of the defect in ``defects_config.json``, which gives a
-    saturation threshold :math:`t` to each type. A defect of area :math:`|A|` counts as found where at
-    least :math:`s` of its pixels are (a missing part could have been in many places):
+    saturation threshold :math:`t` to each type. A defect of area :math:`|A|` counts as detected once
+    :math:`s \geq 1` of its pixels are (a missing part could have been in many places):
 
     .. math::
         s = \lfloor t\,|A| \rfloor \text{ if } t \text{ is relative, else } s = \min(t, |A|).

@@ -115,12 +115,13 @@ class VisA(FileDataset):
         if layout == "raw" and not raw:
             message = f"Expected the file '{self.folder / _TABLE}' (it is missing)"
             raise FileNotFoundError(self._explain(message))
-        if layout != "auto" or raw:
-            return "raw" if layout == "auto" else layout
-        if not (self.folder / "1cls").is_dir() and not any(self.folder.glob("*/train/good")):
+        if layout != "auto":
+            return layout
+        prepared = (self.folder / "1cls").is_dir() or any(self.folder.glob("*/train/good"))
+        if not raw and not prepared:
             message = f"Expected '{_TABLE.as_posix()}', or prepared folders, in '{self.folder}'"
             raise FileNotFoundError(self._explain(message))
-        return "prepared"
+        return "raw" if raw else "prepared"
 
     def _read_split(self, table: Path) -> list[Sample]:
         """Lists the images that the table of the raw layout assigns to the split, by name."""

@@ -33,8 +33,8 @@ class PixelCurve(Metric):
     r"""Accumulates the curve of the overlap with all defects over the false-positive rate of pixels.
 
     Base class of :class:`PixelAUROC`, :class:`PerRegionOverlap` and
-    :class:`~pyg_viglad.metrics.SaturatedOverlap`, which say what a detected pixel adds to the
-    overlap. Every distinct value of the maps is a threshold, the points of the curve are joined by
+    :class:`~pyg_viglad.metrics.SaturatedOverlap`, which define what a detected pixel adds to
+    the overlap. Every distinct value of the maps is a threshold, the points of the curve are joined by
     straight lines, and the area below is taken up to each limit of the false-positive rate and
     divided by it.
 
@@ -42,7 +42,7 @@ class PixelCurve(Metric):
     Once there are more than ``max_thresholds``, low bits of the values are cleared until few enough are
     left: memory is bounded (below 300 MB with the default) for any number of images. Until then the curve
     is exact; afterwards it is exact at the thresholds that are left, and :meth:`bounds` limits the error in
-    between (with the default usually below :math:`10^{-5}`, while areas differ by about :math:`10^{-8}`).
+    between (with the default it is usually below :math:`10^{-5}`, and the real error about :math:`10^{-8}`).
     :meth:`merge_state` and distributed processes join the images of several metrics.
 
     Args:

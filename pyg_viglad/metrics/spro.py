@@ -7,13 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pyg_viglad.metrics.pixel import (
-    MAX_THRESHOLDS,
-    PixelCurve,
-    check_map,
-    check_mask,
-    paired,
-)
+from pyg_viglad.metrics.pixel import MAX_THRESHOLDS, PixelCurve, check_map, check_mask, paired
 
 __all__ = ["LIMITS", "SaturatedOverlap", "au_spro", "au_spro_by_kind"]
 
@@ -198,11 +192,11 @@ def au_spro_by_kind(
         parts[kind].update(anomaly_map, target, number)
     areas = {}
     for kind in ("logical", "structural"):
-        occurs = int(parts[kind].images) > 0
-        parts[kind].merge_state(parts["good"])
-        areas[kind] = (
-            parts[kind].compute() if occurs else dict.fromkeys(parts[kind].limits, math.nan)
-        )
+        part = parts[kind]
+        areas[kind] = dict.fromkeys(part.limits, math.nan)
+        if int(part.images):
+            part.merge_state(parts["good"])
+            areas[kind] = part.compute()
     areas["mean"] = {
         limit: (area + areas["structural"][limit]) / 2 for limit, area in areas["logical"].items()
     }

@@ -1,4 +1,4 @@
-"""What a training step sees: the order of images, natural images for the penalty, cached teacher features."""
+"""Order of the training images, natural images for the penalty, and the cache of teacher features."""
 
 import hashlib
 import mmap
@@ -35,8 +35,7 @@ def step_seed(seed: int, step: int) -> int:
 class StepSampler(Sampler[int]):
     """Samples the items of every training step, deterministic in the step number and hence resumable.
 
-    The data set is passed through again and again, each time in another order. The number of loading
-    processes changes nothing.
+    Every round holds each item once, in a new order. The number of loading processes changes nothing.
 
     Args:
         size: Number of items in the data set.
@@ -170,10 +169,10 @@ class PenaltyImages(Dataset[Tensor]):
 
 
 class TeacherCache:
-    """The teacher's features of every training image, computed once, in a memory-mapped file.
+    """Keeps the teacher's features of every training image in an unlinked memory-mapped file.
 
-    Features are found by the pixels of their image: an image that differs from the first round, as
-    random transforms make it, is noticed. The file has no name and is gone with the cache.
+    Features are found by the pixels of their image, so that an image that differs from the first round,
+    after random transforms, is noticed.
 
     Args:
         size: Number of images.

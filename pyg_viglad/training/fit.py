@@ -1,7 +1,9 @@
-"""The fit of ViGLAD: from a model and normal images to a trained model with its statistics."""
+"""Training of ViGLAD and the fit of its statistics."""
 
 import os
 import warnings
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,6 @@ from torch_geometric.data import Batch
 
 from pyg_viglad.models import ViGLAD
 from pyg_viglad.training.data import StepSampler, TeacherCache
-from pyg_viglad.transforms import to_batch
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -61,8 +62,9 @@ def fit(
             folder.
 
     Raises:
-        ValueError: If ``batch_size`` or the trainer's steps are below 1, a loss is not finite, or with
-            ``cache_teacher=True`` an image changes or the disk has too little space.
+        ValueError: If ``batch_size`` or the trainer's steps are below 1, there are fewer than two training
+            images or no validation image, a loss is not finite, or with ``cache_teacher=True`` an image
+            changes or the disk has too little space.
 
     Example:
         >>> from pyg_viglad.datasets import DigitAnatomy
@@ -79,6 +81,12 @@ def fit(
 
     if batch_size < 1:
         raise ValueError(f"Expected 'batch_size' to be at least 1 (got {batch_size})")
+    number, held_out = len(train), len(validation)  # type: ignore[arg-type]
+    if number < 2 or held_out < 1:
+        raise ValueError(
+            "Expected at least two training images and one validation image "
+            f"(got {number} and {held_out})"
+        )
 
     def loader(images: Any, items: int, shuffle: bool, **options: Any) -> DataLoader[Any]:
         steps = trainer.max_steps
@@ -88,40 +96,37 @@ def fit(
     loaders = {"images": loader(train, batch_size, True, collate_fn=Batch.from_data_list)}
     if penalty is not None:
         loaders["penalty"] = loader(penalty, 1, False)
-    if not model.teacher_normalization.fitted:
-        model.fit_teacher_statistics(train)
     on_cpu = trainer.strategy.root_device.type == "cpu"
     cache = None
     if cache_teacher or (cache_teacher is None and on_cpu and not _has_transform(train)):
+        height, width = model.image_size
+        shape = (model.teacher.out_channels, (height - 32) // 4, (width - 32) // 4)
+        # The type in which a training step computes them.
+        kinds = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
+        dtype = kinds.get(str(trainer.precision).split("-")[0], torch.float32)
         try:
-            cache = _cache_teacher(model, train, str(trainer.precision), cache_folder)
-            cache.strict = cache_teacher is True
+            cache = TeacherCache(number, shape, dtype, cache_folder, strict=cache_teacher is True)
         except (OSError, ValueError) as error:
             if cache_teacher:
                 raise
             warnings.warn(f"The teacher's features are not cached: {error}", stacklevel=2)
+
+    def teacher_outputs() -> Iterator[Tensor]:
+        for images, outputs in model.teacher_outputs(train):
+            if cache is not None:
+                cache.add(images, outputs)
+            yield outputs
+
+    if not model.teacher_normalization.fitted:
+        model.teacher_normalization.fit(teacher_outputs())
+    elif cache is not None:
+        deque(teacher_outputs(), maxlen=0)
     model.train()
     module = ViGLADModule(model, lr, weight_decay, seed=seed, cache=cache)
     trainer.fit(module, loaders, ckpt_path=checkpoint)
-    module.cache = None  # the trainer keeps the module, the file shall not stay with it
+    module.cache = None  # frees its file: the trainer keeps the module
     model.eval()
     model.fit_statistics(train, validation)
-
-
-@torch.no_grad()
-def _cache_teacher(
-    model: ViGLAD, train: Any, precision: str, folder: str | os.PathLike[str] | None
-) -> TeacherCache:
-    """Fills a cache, in the type in which a training step would compute the features."""
-    kinds = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
-    dtype = kinds.get(precision.split("-")[0], torch.float32)
-    height, width = model.image_size
-    shape = (model.teacher.out_channels, (height - 32) // 4, (width - 32) // 4)
-    cache = TeacherCache(len(train), shape, dtype, folder)
-    for batch in DataLoader(train, 8, collate_fn=Batch.from_data_list):
-        images = to_batch(batch, model.image_size).to(model.device)
-        cache.add(batch.img, model.teacher(model.normalize(images)))
-    return cache
 
 
 def _has_transform(dataset: Any) -> bool:
@@ -140,7 +145,7 @@ def make_trainer(
     max_minutes: float | None = None,
     precision: str = "32-true",
     accelerator: str = "auto",
-    devices: str = "auto",
+    devices: int | str = "auto",
     checkpoint_every: int = 500,
     progress: bool = True,
 ) -> "Trainer":
@@ -157,7 +162,8 @@ def make_trainer(
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If ``max_steps`` is below 1.
+        ValueError: If ``max_steps`` is below 1, ``max_minutes`` is not positive, or Lightning cannot use the
+            other arguments on this machine.
 
     Example:
         >>> import tempfile
@@ -171,9 +177,12 @@ def make_trainer(
     from lightning import Trainer
     from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
     from lightning.pytorch.loggers import CSVLogger
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     if max_steps < 1:
         raise ValueError(f"Expected 'max_steps' to be at least 1 (got {max_steps})")
+    if max_minutes is not None and max_minutes <= 0:
+        raise ValueError(f"Expected 'max_minutes' above 0 (got {max_minutes})")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for notice in (
         "does not have many workers",
@@ -185,23 +194,26 @@ def make_trainer(
         "LeafSpec",
     ):
         warnings.filterwarnings("ignore", message=f"(?s).*{notice}")
-    checkpoints = ModelCheckpoint(
-        dirpath=os.path.join(folder, "checkpoints"),
-        filename="last",
-        every_n_train_steps=checkpoint_every,
-        enable_version_counter=False,
-    )
-    return Trainer(
-        accelerator=accelerator,
-        devices=int(devices) if devices.isdigit() else devices,
-        precision=precision,  # type: ignore[arg-type]
-        max_steps=max_steps,
-        max_epochs=-1,
-        max_time=timedelta(minutes=max_minutes) if max_minutes else None,
-        callbacks=[checkpoints, *([TQDMProgressBar(refresh_rate=10)] if progress else [])],
-        logger=CSVLogger(str(folder), name="", version=""),
-        log_every_n_steps=10,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
+    try:
+        checkpoints = ModelCheckpoint(
+            dirpath=os.path.join(folder, "checkpoints"),
+            filename="last",
+            every_n_train_steps=checkpoint_every,
+            enable_version_counter=False,
+        )
+        return Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            precision=precision,  # type: ignore[arg-type]
+            max_steps=max_steps,
+            max_epochs=-1,
+            max_time=None if max_minutes is None else timedelta(minutes=max_minutes),
+            callbacks=[checkpoints, *([TQDMProgressBar(refresh_rate=10)] if progress else [])],
+            logger=CSVLogger(str(folder), name="", version=""),
+            log_every_n_steps=10,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+    except (MisconfigurationException, TypeError) as error:
+        raise ValueError(f"Expected a trainer that this machine can run ({error})") from error

@@ -19,7 +19,7 @@ class ViGLADModule(LightningModule):
     """Trains ViGLAD's student and autoencoder: the sum of the losses of Eq. 15-17, minimised by Adam.
 
     A batch is a dictionary of ``images``, a PyG batch with ``img``, and optionally ``penalty``, natural
-    images ``[n, 3, H, W]``. :func:`pyg_viglad.training.fit` does all around it.
+    images ``[n, 3, H, W]``, as :func:`pyg_viglad.training.fit` builds it.
 
     Args:
         model: The model, its teacher statistics fitted.
@@ -133,7 +133,7 @@ class DistillationModule(LightningModule):
         self.smooth_loss: float | None = None  # over about 100 steps
 
     def training_step(self, images: Tensor) -> Tensor:
-        """Computes the loss of a batch: the backbone sees the full size, the teacher half of it."""
+        """Computes the loss of a batch; the teacher sees it at half the size."""
         target = self.normalization(self.features(images))
         small = F.interpolate(images, scale_factor=0.5, mode="area")
         loss = F.mse_loss(self.teacher(self.normalize(small)).float(), target.float())

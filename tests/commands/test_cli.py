@@ -109,6 +109,33 @@ def test_predict_files_and_folders(run, tmp_path):
     assert [row["score"] for row in half] != [row["score"] for row in rows]
 
 
+def test_predict_keeps_the_maps_of_drawn_images_alone(run, tmp_path, monkeypatch):
+    images = [str(tmp_path / f"{number}.png") for number in range(3)]
+    for number, image in enumerate(images):
+        pixels = np.random.default_rng(number).integers(0, 255, (50, 60, 3), np.uint8)
+        Image.fromarray(pixels).save(image)
+    drawn = []
+    monkeypatch.setattr(
+        "pyg_viglad.commands.predict.plot_images", lambda *given: drawn.extend(given)
+    )
+    arguments = [
+        "predict",
+        "--model",
+        str(run),
+        "--output",
+        str(tmp_path / "out"),
+        "--pictures",
+        "1",
+    ]
+    main([*arguments, "--images", *images])
+    _, _, pixels, prediction, titles = drawn
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    highest = max(rows, key=lambda row: float(row["score"]))
+    assert [highest["name"]] == [str(tmp_path / title) for title in titles]
+    assert float(prediction.score) == pytest.approx(float(highest["score"]), rel=1e-4)
+    assert prediction.anomaly_map.shape == pixels[:, 0].shape == (1, 96, 96)
+
+
 def test_train_on_own_images(tmp_path):
     for number in range(6):
         pixels = np.random.default_rng(number).integers(0, 255, (40, 50), np.uint8)

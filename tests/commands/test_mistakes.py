@@ -46,6 +46,10 @@ def contents(folder):
         (["train", "--model.operator", "magic", *SMALL], "operator"),
         (["train", "--data_options", '{"alterd": 1}', *SMALL], "data_options"),
         (["train", "--trainer.max_steps", "0"], "max_steps"),
+        (["train", "--trainer.max_minutes", "0"], "max_minutes"),
+        (["train", *TINY, "--trainer.devices", "0"], "trainer that this machine can run"),
+        (["train", *TINY, "--output", "../text.png/run"], "Not a directory"),
+        (["train", *TINY, "--data_options", '{"num_val": 0}'], "one validation image"),
         (["train", *TINY, "--fit.batch_size", "0"], "batch_size"),
         (["train", *SMALL, "--model.k", "0"], "'k' to be at least 1"),
         (["train", "--data", "../empty", *SMALL], "Expected images in"),
@@ -114,3 +118,11 @@ def test_interrupted(by_lightning, monkeypatch, capsys):
         main(["test", "--model", "."])
     assert stop.value.code == 130
     assert capsys.readouterr().err == "pyg-viglad: interrupted\n"
+
+
+def test_resuming_with_other_options_keeps_the_config(files):
+    config = files / "other" / "config.yaml"
+    config.write_text("model: {size: medium}\n")
+    with pytest.raises(SystemExit):
+        main(["train", "--output", str(files / "other"), "--resume", *TINY])
+    assert config.read_text() == "model: {size: medium}\n"

@@ -18,7 +18,7 @@ def test_the_scale_of_the_maps_names_the_quantiles_of_the_model(tmp_path, monkey
         return figures[-1]
 
     monkeypatch.setattr(visualization, "plot_anomaly_maps", kept)
-    plot_images(tmp_path, model, images[:1], model.predict(images[:1]), [0], ["noise"])
+    plot_images(tmp_path, model, images[:1], model.predict(images[:1]), ["noise"])
     texts = [text.get_text() for text in figures[0].findobj(Text)]
     assert "0.1\n99.9%" in texts
     assert (tmp_path / "anomaly_maps.png").is_file()

@@ -50,6 +50,15 @@ def test_sizes_of_files_that_cannot_be_read(tmp_path):
         dataset.original_size(0)
 
 
+def test_images_that_are_too_small_are_named(tmp_path):
+    for number in range(2):
+        Image.new("RGB", (1, 1)).save(tmp_path / f"{number}.png")
+    train = ImageFolder(tmp_path)
+    for read in (lambda: train[0], lambda: train.images):
+        with pytest.raises(ValueError, match=rf"{train.paths[0].name}' \(got 1 x 1\)"):
+            read()
+
+
 def test_original_mask_of_a_plain_folder_is_the_union(tmp_path):
     write_images(tmp_path / "train", 2)
     write_images(tmp_path / "test" / "bad", 1)
@@ -88,7 +97,7 @@ def test_repr(tmp_path):
     assert text == f"ImageFolder(1, root='{tmp_path}', split='val', image_size=(32, 32))"
 
 
-def test_list_images(tmp_path):
+def test_list_images(tmp_path, monkeypatch):
     (first,) = write_images(tmp_path / "b", 1)
     (second,) = write_images(tmp_path, 1, ".JPG")
     for hidden in (tmp_path / ".cache" / "0.png", tmp_path / "b" / "._0.png", tmp_path / "b.txt"):
@@ -96,6 +105,8 @@ def test_list_images(tmp_path):
         hidden.touch()
     assert list_images(tmp_path) == [second, first]
     assert list_images(tmp_path, recursive=False) == [second]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert list_images("~/b") == [first]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"images in '.*empty'"):
         list_images(tmp_path / "empty")

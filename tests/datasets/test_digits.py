@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import shutil
 import struct
 
 import numpy as np
@@ -177,7 +178,9 @@ def test_mnist_from_every_form_is_the_same(tmp_path):
             (folder / name / str(label)).mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(folder / name / str(label) / f"{place:03d}.png")
     datasets = [small("train", source=path) for path in (tmp_path / "m.npz", idx, folder)]
-    assert digest(datasets[0]) == digest(datasets[1])
+    shutil.copytree(idx, tmp_path / "root" / "MNIST" / "raw")
+    datasets.append(small("train", source="mnist", root=tmp_path / "root"))
+    assert digest(datasets[0]) == digest(datasets[1]) == digest(datasets[3])
     assert len(datasets[2]) == 12
     test = small("test", source=tmp_path / "m.npz")
     assert test.sources[test.sources >= 0].min() >= 60  # MNIST's own test digits
@@ -186,6 +189,8 @@ def test_mnist_from_every_form_is_the_same(tmp_path):
 def test_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         small(source=tmp_path / "none.npz")
+    with pytest.raises(FileNotFoundError, match="download=True"):
+        small(source="mnist", root=tmp_path)
     np.savez(tmp_path / "m.npz", x_train=np.zeros(3))
     with pytest.raises(ValueError, match=r"m\.npz"):
         small(source=tmp_path / "m.npz")

@@ -119,6 +119,17 @@ def test_when_features_are_cached(tmp_path, caches, images, wanted, cached):
     assert [cache is not None for cache in caches] == [cached]
 
 
+@pytest.mark.parametrize("fitted", [False, True])
+def test_the_teacher_sees_a_training_image_once(tmp_path, fitted):
+    model = ViGLAD("small", 96, autoencoder="conv")
+    if fitted:
+        model.fit_teacher_statistics(Images(3))
+    calls = []
+    model.teacher.register_forward_hook(lambda *_: calls.append(1))
+    fit(model, Images(3), Images(2), trainer(tmp_path, 2))
+    assert len(calls) == 3 + 2  # and the validation images, for the statistics
+
+
 def test_a_full_disk(monkeypatch, tmp_path, caches):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
     arguments = ViGLAD("small", 96, autoencoder="conv"), Images(2), Images(2), trainer(tmp_path, 1)
@@ -133,7 +144,15 @@ def test_errors(tmp_path):
     model, images, run = ViGLAD("small", 96, autoencoder="conv"), Images(2), trainer(tmp_path, 1)
     with pytest.raises(ValueError, match="'batch_size' to be at least 1"):
         fit(model, images, images, run, batch_size=0)
+    for train, validation in ((Images(1), images), (images, Images(0))):
+        with pytest.raises(ValueError, match="two training images and one validation image"):
+            fit(model, train, validation, run)
     with pytest.raises(ValueError, match="'max_steps' to be at least 1"):
         make_trainer(tmp_path, 0)
+    with pytest.raises(ValueError, match="'max_minutes' above 0"):
+        make_trainer(tmp_path, 1, max_minutes=0)
+    with pytest.raises(ValueError, match="trainer that this machine can run"):
+        make_trainer(tmp_path, 1, accelerator="cpu", devices=0)
+    assert make_trainer(tmp_path, 1, accelerator="cpu", devices=1).num_devices == 1
     with pytest.raises(ValueError, match="'max_steps' to be at least 1"):
         fit(model, images, images, trainer(tmp_path, -1))
