@@ -175,9 +175,9 @@ def make_trainer(
     from datetime import timedelta
 
     from lightning import Trainer
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
     from lightning.pytorch.loggers import CSVLogger
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     if max_steps < 1:
         raise ValueError(f"Expected 'max_steps' to be at least 1 (got {max_steps})")

@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from PIL import Image
 
 from pyg_viglad.cli import main
+from pyg_viglad.commands import predict
 from pyg_viglad.datasets import DigitAnatomy
 from tests.datasets.trees.full import write_full
 
@@ -115,9 +116,7 @@ def test_predict_keeps_the_maps_of_drawn_images_alone(run, tmp_path, monkeypatch
         pixels = np.random.default_rng(number).integers(0, 255, (50, 60, 3), np.uint8)
         Image.fromarray(pixels).save(image)
     drawn = []
-    monkeypatch.setattr(
-        "pyg_viglad.commands.predict.plot_images", lambda *given: drawn.extend(given)
-    )
+    monkeypatch.setitem(predict.__globals__, "plot_images", lambda *given: drawn.extend(given))
     arguments = [
         "predict",
         "--model",
