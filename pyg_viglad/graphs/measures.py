@@ -224,7 +224,7 @@ def edge_length(graph: Data, *, per_graph: bool = False) -> Tensor:
 
 
 def in_degree(graph: Data, *, per_graph: bool = False) -> Tensor:
-    r"""Counts the nodes that have a node among their neighbours.
+    r"""Counts, for each node, the nodes that have it among their neighbours.
 
     .. math::
         d_j = |\{i : (j, i) \in \mathcal{E}, i \ne j\}|

@@ -270,7 +270,7 @@ def image_of_node(graph: Data) -> tuple[Tensor, int]:
         # A plain Data can have a batch vector, too, but does not know the number of graphs.
         return batch, graph.num_graphs if isinstance(graph, Batch) else int(batch.max()) + 1
     if isinstance(grids, Tensor) and grids.numel() > 2:
-        counts = grids.reshape(-1, 2).prod(1)
+        counts = grids.reshape(-1, 2).prod(1).to(graph.edge_index.device)
         images = torch.arange(len(counts), device=counts.device)
         return images.repeat_interleave(counts), len(counts)
     return torch.zeros(graph.num_nodes, dtype=torch.long, device=graph.edge_index.device), 1
@@ -283,8 +283,11 @@ def grids_of(graph: Data, name: str = "graph") -> Tensor:
         ValueError: If ``grid_size`` is missing or does not fit the nodes.
     """
     _check_field(graph, "grid_size", name)
-    grids: Tensor = graph.grid_size.reshape(-1, 2)
-    sizes, batch = grids.prod(1), getattr(graph, "batch", None)
+    batch, edges = getattr(graph, "batch", None), getattr(graph, "edge_index", None)
+    # A model on a GPU records graphs whose grid_size is on the CPU.
+    device = edges.device if isinstance(edges, Tensor) else None
+    grids: Tensor = graph.grid_size.reshape(-1, 2).to(device=device)
+    sizes = grids.prod(1)
     if isinstance(batch, Tensor):
         nodes = torch.bincount(batch, minlength=len(sizes)).tolist()
         fits = nodes == sizes.tolist()

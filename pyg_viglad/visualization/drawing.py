@@ -111,7 +111,7 @@ def wrap(text: str, length: float, font: float = FONT) -> str:
 
 
 def figure_of(panel: Axes) -> Figure:
-    """The whole figure, also of axes in a part of it."""
+    """Returns the figure that axes belong to, also where they lie in a subfigure."""
     part: Any = panel.figure
     figure: Figure = part.figure
     return figure

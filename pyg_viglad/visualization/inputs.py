@@ -123,7 +123,7 @@ def as_numbers(values: Numbers, name: str, count: int) -> list[float]:
 def as_positions(nodes: Nodes, graphs: Sequence[Data]) -> list[XY]:
     """Returns one position in pixels of the picture per graph, from positions or node numbers.
 
-    Where there is one graph, a single number or position may stand without its list.
+    For one graph, a number or position needs no list around it.
     """
     values, count = torch.as_tensor(nodes).detach().cpu(), len(graphs)
     if count == 1 and tuple(values.shape) in ((), (2,)):

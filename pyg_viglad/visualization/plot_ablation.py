@@ -145,7 +145,7 @@ def plot_ablation(
 
 
 def _labels(names: list[str], room: float) -> tuple[list[str], bool]:
-    """Break names to so many inches, or leave them whole, to be turned, where that is too little."""
+    """Names broken to ``room`` inches and True; or whole ones, to be turned, where that is too narrow."""
     lines = [drawing.wrap(name, room, drawing.SMALL) for name in names]
     longest = max(len(line) for text in lines for line in text.split("\n"))
     upright = longest * 0.0085 * drawing.SMALL <= room

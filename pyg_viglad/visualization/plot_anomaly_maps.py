@@ -41,9 +41,9 @@ def plot_anomaly_maps(
 
     .. math:: M = 0.1 \, \frac{M_{raw} - q_{0.9}}{q_{0.995} - q_{0.9}},
 
-    so 0 is what a tenth of the pixels of normal images exceed, 0.1 what one in 200 exceeds, and
-    the default scale of 0 to 0.5 ends at five times that distance. Values beyond the scale take
-    the colour of its end (arrows on the colour bar); the largest value stands under each map.
+    so a tenth of the pixels of normal images lie above 0 and one in 200 above 0.1; the default scale is 0
+    to 0.5. Values beyond the scale take the colour of its end (arrows on the colour bar); the largest
+    value stands under each map.
 
     Args:
         images: Images ``[B, 3, H, W]`` in [0, 1], one image, or a list of images of any sizes and kinds that

@@ -149,7 +149,7 @@ def _groups(graphs: Mapping[str, Data]) -> dict[str, list[str]]:
 
 
 def _captions(graphs: Mapping[str, Data], whole: bool) -> dict[str, str]:
-    """The number of each block, and the grid where it is another than before."""
+    """The number of each block, and its grid where that changes."""
     captions = {}
     grid = part = None
     for name, graph in graphs.items():

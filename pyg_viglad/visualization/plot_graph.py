@@ -156,7 +156,7 @@ def plot_graph(
 
 
 def _labels(kept: Tensor, lost: Tensor, gained: Tensor) -> dict[str, str]:
-    """How many edges are kept, lost and gained, and their share of the graph that they are of."""
+    """Titles of the panels: the number of edges, and its share of the graph that they belong to."""
     before, after = kept.size(1) + lost.size(1), kept.size(1) + gained.size(1)
     counts = {"kept": (kept, before), "lost": (lost, before), "gained": (gained, after)}
     return {
@@ -166,7 +166,7 @@ def _labels(kept: Tensor, lost: Tensor, gained: Tensor) -> dict[str, str]:
 
 
 def _on_step(nodes: Tensor, graph: Data, step: int) -> Tensor:
-    """Whether nodes lie in every so many-th row and column, beginning half a step from the edge."""
+    """Whether nodes lie in every ``step``-th row and column, the first half a step from the edge."""
     rows, columns = graph.grid_size[0].tolist()
     # Of a grid smaller than half a step, the middle.
     first = min(step // 2, rows // 2), min(step // 2, columns // 2)
@@ -175,7 +175,7 @@ def _on_step(nodes: Tensor, graph: Data, step: int) -> Tensor:
 
 
 def _choose(graph: Data, step: int, num_neighbors: int | None = None) -> Tensor:
-    """The edges to draw, ``[2, E]``: of every so many-th centre in rows and columns, its nearest."""
+    """The edges to draw, ``[2, E]``: those to the nearest neighbours of the centres on the step."""
     ranks = neighbor_ranks(graph.edge_index)
     chosen = (ranks > 0) & _on_step(graph.edge_index[1], graph, step)
     if num_neighbors is not None:
@@ -185,7 +185,7 @@ def _choose(graph: Data, step: int, num_neighbors: int | None = None) -> Tensor:
 
 
 def _thinning(graph: Data, centers: Tensor, most: float) -> int:
-    """The smallest step between centres that leaves at most so many edges."""
+    """The smallest step between centres that leaves at most ``most`` edges."""
     largest = int(graph.grid_size.max())
     fits = (n for n in range(1, largest) if int(_on_step(centers, graph, n).sum()) <= most)
     return next(fits, largest)

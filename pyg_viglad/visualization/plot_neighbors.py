@@ -123,7 +123,7 @@ def _draw_nodes(
 ) -> None:
     """Draw the nodes' patches, lines to their neighbours, and a disc on each neighbour.
 
-    Discs are the smaller the farther the neighbour; one of several nodes is cut into a sector each.
+    Discs are smaller for farther neighbours; a neighbour of several nodes is cut into a sector for each.
     """
     pos, patch = graph.pos.numpy(), np.array(patch_size(graph))
     point = picture_size[1] / drawing.width_on_paper(

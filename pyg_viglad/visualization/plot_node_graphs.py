@@ -153,7 +153,7 @@ def plot_node_graphs(
 
 
 def _chosen(graphs: Mapping[str, Data], blocks: Sequence[str] | None) -> Mapping[str, Data]:
-    """The graphs to draw, under the names to write."""
+    """The graphs to draw, by the names in their titles."""
     if blocks is None:
         recorded = {"input", "encoder", "encoder.0", "decoder"} <= set(graphs)
         return select_graphs(graphs) if recorded else graphs

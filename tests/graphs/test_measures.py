@@ -10,6 +10,7 @@ from pyg_viglad import ViGAutoEncoder
 from pyg_viglad.graphs import (
     connected_components,
     edge_length,
+    export_graph,
     graph_measures,
     homophily,
     in_degree,
@@ -130,6 +131,16 @@ def test_nodes_without_neighbours_do_not_count():
     assert edge_length(graph).tolist() == [5, 0, 0]
     assert edge_length(graph, per_graph=True).tolist() == [5]
     assert homophily(graph, torch.tensor([1, 1, 0]), per_graph=True).tolist() == [1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_graphs_of_a_model_on_the_gpu():
+    graphs = record_graphs(ViGAutoEncoder(8, image_size=64, k=4).cuda(), torch.randn(2, 3, 64, 96))
+    table = graph_measures(graphs)
+    assert {"row", "column", "image"} <= set(export_graph(graphs["encoder"]).nodes[0])
+    for name, row in graph_measures({name: graph.cpu() for name, graph in graphs.items()}).items():
+        for measure, values in row.items():
+            assert torch.allclose(table[name][measure].cpu(), values, atol=1e-5)
 
 
 def test_table_of_recorded_graphs():

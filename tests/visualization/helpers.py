@@ -7,15 +7,7 @@ import torch
 from matplotlib.image import imread
 from torch_geometric.data import Data
 
-
-def grid_positions(rows, columns, height, width):
-    return torch.tensor(
-        [
-            [(c + 0.5) * width / columns, (r + 0.5) * height / rows]
-            for r in range(rows)
-            for c in range(columns)
-        ]
-    )
+from tests.graphs.helpers import grid_positions
 
 
 def graph(count, grid, size, k=3, loop=True):

@@ -3,30 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from torch_geometric.data import Data
 
 from pyg_viglad.visualization import plot_graph
-from tests.visualization.helpers import artists, assert_inside, graph, grid_positions, one
+from tests.graphs.helpers import random_graph as random_batch
+from tests.visualization.helpers import artists, assert_inside, graph, one
 
 KINDS = ("kept", "lost", "gained")
 
 
 def random_graph(grid, size, k, seed):
     """Every node is joined to itself and k others, in random order."""
-    generator = torch.Generator().manual_seed(seed)
-    nodes = grid[0] * grid[1]
-    edges = []
-    for center in range(nodes):
-        others = [n for n in torch.randperm(nodes, generator=generator).tolist() if n != center]
-        edges += [[center, center]] + [[other, center] for other in others[:k]]
-    edge_index = torch.tensor(edges).T.contiguous()
-    return Data(
-        pos=grid_positions(*grid, *size),
-        edge_index=edge_index,
-        grid_size=torch.tensor([grid]),
-        img_size=torch.tensor([size]),
-        distance=torch.rand(edge_index.size(1), generator=generator),
-    )
+    data = random_batch([grid], k, seed, size=size)[0]
+    data.distance = torch.rand(data.num_edges, generator=torch.Generator().manual_seed(seed))
+    return data
 
 
 def pairs(data):

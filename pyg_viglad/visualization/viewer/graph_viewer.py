@@ -44,8 +44,8 @@ class GraphViewer:
     clear: the calibrated maps on 0 to 0.5, A_n on 0 to 6 standard deviations.
 
     In a notebook the viewer shows itself as the last value of a cell, or with :meth:`show`;
-    :meth:`save` writes one HTML file that works offline and forbids its own requests. Needs Bokeh:
-    ``pip install 'pyg-viglad[viewer]'``.
+    :meth:`save` writes one HTML file that works offline; its content security policy forbids requests.
+    Needs Bokeh: ``pip install 'pyg-viglad[viewer]'``.
 
     Args:
         image: The image at its original size, anything that :func:`~pyg_viglad.transforms.to_image`

@@ -41,7 +41,7 @@ PARTS = ("input", "encoder", "decoder")
 MAP_LIMITS = (0.0, 0.5)  # of the calibrated maps
 NODE_LIMITS = (0.0, 6.0)  # of A_n, in standard deviations
 NODE_MARK = 3.0
-LARGEST = 2048  # pixels of a picture's longer side that a page shows; it keeps its own axes
+LARGEST = 2048  # pixels of the longer side: larger pictures are reduced, the axes keep their pixels
 LARGEST_PNG = 1_500_000  # bytes
 
 

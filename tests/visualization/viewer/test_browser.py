@@ -99,6 +99,8 @@ def test_a_click_shows_the_neighbours_in_every_graph(page, viewer_graphs):
         assert (now["x"], now["y"]) == pytest.approx((x, y), abs=0.4)
         assert_shows(page, start, now["x"], now["y"])
     assert page.execute_script(READ, "decoder-neighbors")["node"] != before
+    find(page, "#start").click()
+    assert page.execute_script(READ, "decoder-neighbors")["node"] == before
 
 
 def test_sliders_go_through_all_blocks(page, viewer_graphs):
