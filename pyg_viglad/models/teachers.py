@@ -12,15 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_viglad.files import atomic_path, write_json
-from pyg_viglad.models.gpdn import make_network
-from pyg_viglad.models.pdn import PDN
+from pyg_viglad.models.gpdn import Network, make_network
+from pyg_viglad.models.pdn import PDN, PDNSize
 
 __all__ = ["SHIPPED_TEACHER", "BackboneFeatures", "load_teacher", "save_teacher"]
 
 SHIPPED_TEACHER = "mobilenetv1"
 
 # Layers by the number of convolutions and by whether there is a graph block: name, size, convolutions.
-_LAYERS: dict[tuple[int, bool], tuple[str, str, tuple[int, ...]]] = {
+_LAYERS: dict[tuple[int, bool], tuple[Network, PDNSize, tuple[int, ...]]] = {
     (4, False): ("pdn", "small", (1, 2, 3, 4)),
     (6, False): ("pdn", "medium", (1, 2, 3, 4, 5, 6)),
     (3, True): ("gpdn", "small", (1, 2, 4)),
@@ -70,7 +70,8 @@ def save_teacher(teacher: PDN, path: str | os.PathLike[str], card: dict[str, Any
         card: Anything JSON can hold: command, seed, final loss, licence.
 
     Raises:
-        ValueError: If the teacher is a GPDN with a custom operator, which a file cannot hold.
+        ValueError: If the teacher is a GPDN with a custom operator, which a file cannot hold, or the
+            file's name ends otherwise.
 
     Example:
         >>> import tempfile
@@ -85,6 +86,8 @@ def save_teacher(teacher: PDN, path: str | os.PathLike[str], card: dict[str, Any
     if None in options.values():
         raise ValueError(f"Expected a teacher with an operator by name to save (got {teacher})")
     path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"Expected a file name that ends in '.safetensors' (got '{path}')")
     path.parent.mkdir(parents=True, exist_ok=True)
     learned = dict(teacher.named_parameters())
     # Running statistics are few, and some exceed float16.
@@ -98,7 +101,7 @@ def save_teacher(teacher: PDN, path: str | os.PathLike[str], card: dict[str, Any
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file, and the options of a graph block where the file states them."""
+    """Returns the tensors of a file, and the options of a graph block where the file states them."""
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected a teacher file or {SHIPPED_TEACHER!r} (got '{path}', which is no file)"
@@ -152,8 +155,7 @@ def _from_state(state: dict[str, Tensor], options: dict[str, str], name: str) ->
         if not k.isdigit():
             raise ValueError(f"Expected 'k' of the graph block in '{name}' as a number (got {k!r})")
         block = {"k": int(k), "operator": options.get("operator", "max_relative")}
-    network: Any = kind
-    model = make_network(network, size, layers[-1]["bias"].numel(), **block)  # type: ignore[arg-type]
+    model = make_network(kind, size, layers[-1]["bias"].numel(), **block)
     renamed = {
         f"conv{number}.{part}": value.float()
         for number, layer in zip(numbers, layers, strict=True)

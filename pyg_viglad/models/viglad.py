@@ -342,7 +342,9 @@ class ViGLAD(
         with torch.no_grad():
             return self.teacher_normalization(self.teacher(images))  # type: ignore[no-any-return]
 
-    def student_features(self, images: Tensor, half: str) -> Tensor:
+    def student_features(
+        self, images: Tensor, half: Literal["student_first", "student_second"]
+    ) -> Tensor:
         """Computes one half of the student's output, ``"student_first"`` or ``"student_second"``."""
         return self.student(images, self._halves[half])  # type: ignore[no-any-return]
 
@@ -574,7 +576,9 @@ class ViGLAD(
             self.fit_teacher_statistics(train)
         scorer = self.node_scorer
         vectors, node_features = [], []
-        mirrors: dict[int, list[Tensor]] = {3: [], 2: []}  # left-right, upside down
+        mirrors: dict[int, list[Tensor]] = {}
+        if scorer is not None and scorer.mirrored:
+            mirrors = {3: [], 2: []}  # left-right, upside down
         with evaluation_mode(self):
             for images in _batches(train, self.device):
                 # Runs only the networks whose features are fitted.
@@ -587,13 +591,13 @@ class ViGLAD(
                     vectors.append(_spatial_mean(self.student_features(normal, self.feature)))
                 if scorer is not None:
                     node_features.append(teacher)
-                    for dim in mirrors if scorer.mirrored else ():
-                        mirrors[dim].append(self.teacher_features(normal.flip(dim)))
+                    for dim, views in mirrors.items():
+                        views.append(self.teacher_features(normal.flip(dim)))
             if not vectors:
                 raise ValueError("Expected at least one training image (got none)")
             self.gaussian.fit(torch.cat(vectors))
             if scorer is not None:
-                scorer.fit(node_features, list(mirrors.values()) if scorer.mirrored else ())
+                scorer.fit(node_features, list(mirrors.values()))
 
             held_out = [
                 self._distances(self.features(images))
@@ -768,4 +772,6 @@ def _batches(source: ImageSource, device: torch.device) -> Iterator[Tensor]:
         batches = source
     for batch in batches:
         images = batch.img if isinstance(batch, Data) else batch
+        if not isinstance(images, Tensor):
+            raise ValueError(f"Expected batches of images (got a {type(images).__name__})")
         yield images.to(device)

@@ -13,7 +13,6 @@ from pyg_viglad.scoring.statistics import (
     Mahalanobis,
     MapCalibration,
     Standardization,
-    Statistics,
 )
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "NodeScorer",
     "NodeScorerName",
     "Standardization",
-    "Statistics",
     "anomaly_map",
     "make_node_scorer",
     "peak",

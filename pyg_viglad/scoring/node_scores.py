@@ -57,8 +57,9 @@ class NodeScorer(Statistics):
         raise NotImplementedError
 
     def _check_images(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]]) -> None:
-        if sum(batch.size(0) for batch in batches) < 2:
-            raise ValueError("Expected at least 2 training images (got fewer)")
+        images = sum(batch.size(0) for batch in batches)
+        if images < 2:
+            raise ValueError(f"Expected at least 2 training images (got {images})")
         if self.mirrored != bool(mirrors):
             raise ValueError(
                 f"Expected 'mirrors' where 'mirrored' is set and only there (got {len(mirrors)} lists)"

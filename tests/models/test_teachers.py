@@ -74,6 +74,13 @@ def test_save_and_load(tmp_path):
     assert sorted(p.suffix for p in (tmp_path / "deep").iterdir()) == [".json", ".safetensors"]
 
 
+def test_weights_are_written_to_safetensors_only(tmp_path):
+    for name in ("teacher.pth", "teacher.json"):
+        with pytest.raises(ValueError, match=rf"ends in '.safetensors' \(got '.*{name}'\)"):
+            save_teacher(PDN("small"), tmp_path / name, {})
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="Expected a teacher file"):
         load_teacher(tmp_path / "nothing.pth")

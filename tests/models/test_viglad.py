@@ -7,7 +7,7 @@ import torch
 from huggingface_hub.errors import RepositoryNotFoundError
 from PIL import Image
 from torch import nn
-from torch.utils.data import Subset
+from torch.utils.data import Subset, TensorDataset
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GraphConv, MeanAggregation
 
@@ -436,6 +436,13 @@ def test_training_images_that_can_be_read_once_only():
     model.fit_teacher_statistics(part for part in images.split(2))
     model.fit_statistics((part for part in images.split(2)), held_out)
     assert model.fitted
+
+
+def test_datasets_of_more_than_images():
+    model = ViGLAD("small", 96, PDN("small", 6), "conv")
+    pairs = TensorDataset(normal_images(2), torch.zeros(2))
+    with pytest.raises(ValueError, match=r"batches of images \(got a list\)"):
+        model.fit_statistics(pairs, normal_images(2))
 
 
 def test_graphs_of_figure_5(fitted):
