@@ -38,7 +38,7 @@ def open_data(
 
     Raises:
         FileNotFoundError: If ``data`` is neither a name nor a path.
-        ValueError: If the options do not fit the data set.
+        ValueError: If the options do not fit the data set, or its test images are all anomalous.
 
     Example:
         >>> [len(split) for split in open_data("digits", (96, 96), {"num_train": 8})]
@@ -66,9 +66,12 @@ def open_data(
     else:
         arguments["root"] = name
     try:
-        return Splits(*(kinds[dataset](split=s, **arguments) for s in ("train", "val", "test")))
+        splits = Splits(*(kinds[dataset](split=s, **arguments) for s in ("train", "val", "test")))
     except TypeError as error:
         raise ValueError(f"Expected 'data_options' that fit the data set ({error})") from error
+    if len(splits.test) and "good" not in splits.test.kinds:
+        raise ValueError(f"Expected a good image among the test images of '{name}' (got none)")
+    return splits
 
 
 def check(

@@ -40,6 +40,8 @@ def predict(
     from pyg_viglad.models import Prediction
     from pyg_viglad.transforms import to_batch, to_image
 
+    if pictures < 0:
+        raise ValueError(f"Expected 'pictures' of at least 0 (got {pictures})")
     detector = open_model(model, device)
     paths: list[Path] = []
     for name in images:
