@@ -196,13 +196,8 @@ def patch_size(graph: Data) -> tuple[float, float]:
         >>> patch_size(ImageToGraph(patch_size=8, k=3)(torch.rand(3, 16, 24)))
         (8.0, 8.0)
     """
-    grids = grids_of(graph)
-    if len(grids) != 1:
-        raise ValueError(f"Expected the graph of one image (got {len(grids)})")
-    (rows, columns), (height, width) = (
-        grids[0].tolist(),
-        _image_sizes(graph, 1, "graph")[0].tolist(),
-    )
+    rows, columns = _grid(graph)
+    height, width = _image_sizes(graph, 1, "graph")[0].tolist()
     return width / columns, height / rows
 
 
@@ -217,13 +212,16 @@ def most_anomalous_node(graph: Data) -> int | None:
     Returns:
         The node's number; None without finite scores.
 
+    Raises:
+        ValueError: If ``grid_size`` is missing or does not fit, or the graph is of several images.
+
     Example:
         >>> graph = Data(grid_size=torch.tensor([[1, 3]]), node_score=torch.tensor([0.0, 4.0, 1.0]))
         >>> most_anomalous_node(graph)
         1
     """
     scores = next((graph[key] for key in ("node_score", "combined_score") if key in graph), None)
-    rows, columns = graph.grid_size.reshape(2).tolist()
+    rows, columns = _grid(graph)
     if not isinstance(scores, Tensor) or tuple(scores.shape) != (rows * columns,):
         return None
     return int(peak(scores.view(1, rows, columns))) if bool(scores.isfinite().all()) else None
@@ -340,6 +338,15 @@ def _check_field(graph: Data, key: str, name: str) -> None:
     if not isinstance(getattr(graph, key, None), Tensor):
         fields = graph.keys() if isinstance(graph, Data) else type(graph).__name__
         raise ValueError(f"Expected {name} to have the field {key!r} (got {fields})")
+
+
+def _grid(graph: Data) -> tuple[int, int]:
+    """Rows and columns of the graph of one image."""
+    grids = grids_of(graph)
+    if len(grids) != 1:
+        raise ValueError(f"Expected the graph of one image (got {len(grids)})")
+    rows, columns = grids[0].tolist()
+    return rows, columns
 
 
 def _image_sizes(graph: Data, images: int, name: str) -> Tensor:

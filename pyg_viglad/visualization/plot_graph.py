@@ -95,8 +95,13 @@ def plot_graph(
     inputs.check_arguments(dimming, every=every, num_neighbors=num_neighbors)
     if color_by not in ("length", "distance"):
         raise ValueError(f"Expected color_by 'length' or 'distance' (got {color_by!r})")
-    if color_by == "distance" and "distance" not in new:
-        raise ValueError("Expected graph to have the field 'distance' to colour by (got none)")
+    if color_by == "distance":
+        distance = tuple(new.distance.shape) if "distance" in new else "none"
+        if distance != (new.num_edges,):
+            raise ValueError(
+                "Expected graph to have the field 'distance' to colour by, "
+                f"[{new.num_edges}] (got {distance})"
+            )
     truth = inputs.as_mask(mask)
 
     all_edges, _ = remove_self_loops(new.edge_index)

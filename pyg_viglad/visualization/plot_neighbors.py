@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
@@ -74,7 +73,7 @@ def plot_neighbors(
     count = len(nodes)
     if not 1 <= count <= len(drawing.OKABE_ITO):
         raise ValueError(f"Expected one to {len(drawing.OKABE_ITO)} nodes (got {count})")
-    places = inputs.as_positions(torch.as_tensor(nodes), [whole] * count)
+    places = inputs.as_positions(nodes, [whole] * count)
     chosen = [node_at(whole, place) for place in places]
     if len(set(chosen)) < count:
         raise ValueError(f"Expected nodes that differ (got {chosen})")

@@ -133,6 +133,8 @@ def test_most_anomalous_node():
     assert most_anomalous_node(graph) == 5
     graph.node_score[0] = float("nan")
     assert most_anomalous_node(graph) is None
+    with pytest.raises(ValueError, match=r"the graph of one image \(got 2\)"):
+        most_anomalous_node(random_graph([(2, 3), (2, 3)], 2, 0))
 
 
 def test_errors():

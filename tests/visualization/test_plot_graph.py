@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from pyg_viglad.visualization import plot_graph
 from tests.graphs.helpers import random_graph as random_batch
 from tests.visualization.helpers import artists, assert_inside, graph, one
 
 KINDS = ("kept", "lost", "gained")
+SHORT = Data(**graph(1, (4, 6), (16, 24)).to_dict(), distance=torch.rand(3))
 
 
 def random_graph(grid, size, k, seed):
@@ -166,7 +168,8 @@ def test_a_graph_without_edges(image):
         ({"num_neighbors": 0}, r"num_neighbors of at least 1 \(got 0\)"),
         ({"dimming": 2}, r"dimming in \[0, 1\] \(got 2\)"),
         ({"color_by": "rank"}, r"'length' or 'distance' \(got 'rank'\)"),
-        ({"color_by": "distance"}, r"field 'distance' to colour by"),
+        ({"color_by": "distance"}, r"field 'distance' to colour by, \[72\] \(got none\)"),
+        ({"color_by": "distance", "graph": SHORT}, r"\[72\] \(got \(3,\)\)"),
         ({"graph": graph(2, (4, 6), (16, 24))}, r"graph to be of one image \(got 2\)"),
         ({"image": torch.rand(2, 3, 8, 8)}, r"one image \(got 2\)"),
         ({"mask": torch.zeros(3, 3, 3)}, r"mask\[0\] of shape \[H, W\]"),
