@@ -61,6 +61,7 @@ def plot_neighbors(
             the graph lacks a field.
 
     Example:
+        >>> import torch
         >>> from pyg_viglad.transforms import ImageToGraph
         >>> data = ImageToGraph(patch_size=8, k=5)(torch.rand(3, 32, 48))
         >>> figure = plot_neighbors(data.img[0], data, [3, 17])
