@@ -89,7 +89,7 @@ class Prediction(NamedTuple):
         is_anomalous: ``[B]`` bool, whether ``score`` exceeds the model's threshold.
         anomaly_map: ``[B, H, W]``, mean of the calibrated local and global maps.
         local_map: ``[B, H, W]``, teacher against the first half of the student, calibrated: 0 and 0.1 at
-            the validation maps' quantiles 0.9 and 0.995.
+            the model's two ``quantiles`` of the validation maps.
         global_map: ``[B, H, W]``, graph autoencoder against the second half of the student, likewise.
         reconstruction_score: ``[B]``, A_r, the maximum of the merged map at the networks' resolution.
         feature_score: ``[B]``, A_f, the Mahalanobis distance of Eq. 18.
@@ -556,7 +556,8 @@ class ViGLAD(
         """Fits all statistics that scores need, after training, on normal images only.
 
         Gaussians are fitted on the training images; quantiles, scales and threshold on the validation
-        images. The teacher's channel statistics are fitted first if they are missing.
+        images. The teacher's channel statistics are fitted first if they are missing. The networks run in
+        evaluation mode and without autocast.
 
         Args:
             train: The training images: a tensor ``[n, 3, H, W]``, a dataset of tensors or of ``Data`` with
@@ -567,19 +568,19 @@ class ViGLAD(
         Raises:
             ValueError: If there are too few images, or ``train`` can be read only once.
         """
-        if not self.teacher_normalization.fitted:
-            if isinstance(train, Iterator):
-                raise ValueError(
-                    "Expected 'train' to be a tensor, dataset or list, which can be read twice "
-                    f"(got a {type(train).__name__})"
-                )
-            self.fit_teacher_statistics(train)
         scorer = self.node_scorer
         vectors, node_features = [], []
         mirrors: dict[int, list[Tensor]] = {}
         if scorer is not None and scorer.mirrored:
             mirrors = {3: [], 2: []}  # left-right, upside down
-        with evaluation_mode(self):
+        with evaluation_mode(self), torch.autocast(self.device.type, enabled=False):
+            if not self.teacher_normalization.fitted:
+                if isinstance(train, Iterator):
+                    raise ValueError(
+                        "Expected 'train' to be a tensor, dataset or list, which can be read twice "
+                        f"(got a {type(train).__name__})"
+                    )
+                self.fit_teacher_statistics(train)
             for images in _batches(train, self.device):
                 # Runs only the networks whose features are fitted.
                 normal = self.normalize(to_batch(images, self.image_size))

@@ -74,7 +74,8 @@ def knn_graph(
 
     def search(x: Tensor, y: Tensor | None) -> Tensor:
         """Returns the edges ``[2, B * M * k]`` of graphs of equal size, features ``[B, M, C]``."""
-        available = (x if y is None else y).size(1) - int(y is None and not loop)
+        candidates = (x if y is None else y).size(1)
+        available = candidates - int(y is None and not loop)
         if available < k:
             raise ValueError(
                 f"Expected at least k = {k} candidates in each graph (got {available})"
@@ -86,7 +87,7 @@ def knn_graph(
         else:
             neighbors = _neighbors(x, y, k, dilation, loop, cosine, max_memory)
         graphs, centres, _ = neighbors.shape
-        first = torch.arange(graphs, device=x.device) * (x if y is None else y).size(1)
+        first = torch.arange(graphs, device=x.device) * candidates
         rows = torch.arange(graphs * centres, device=x.device).view(graphs, centres, 1)
         return torch.stack(
             [(neighbors + first.view(-1, 1, 1)).flatten(), rows.expand_as(neighbors).flatten()]

@@ -529,6 +529,17 @@ def test_half_precision(precision, limit, autoencoder):
         model.predict(images, precision="bf16")
 
 
+def test_statistics_are_fitted_without_autocast():
+    thresholds = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        model = ViGLAD("small", 96, PDN("small", 6), "conv")
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            model.fit_statistics(normal_images(4), normal_images(3, seed=1))
+        thresholds.append(float(model.threshold))
+    assert thresholds[0] == thresholds[1]
+
+
 def test_statistics_run_no_network_in_vain():
     torch.manual_seed(0)
     model = ViGLAD("small", 96)
