@@ -11,7 +11,7 @@ from typing import Any
 __all__ = ["Cell"]
 
 # Raised when a cell of the same parameters would give another result.
-_FORMAT = 1
+_FORMAT = 2
 # Parameters that are files or folders: a file counts by its content, a folder by its name.
 _PATHS = ("root", "teacher", "weights", "penalty")
 # Options that change only the test images: cells that differ in nothing else share a fit.
@@ -35,7 +35,7 @@ class Cell:
     Example:
         >>> cell = Cell("Digits", "1 wrong", "ViGLAD", 0, {"model": {"type": "viglad"}})
         >>> cell.name
-        'digits-1_wrong-viglad-seed0-63ff4c1718'
+        'digits-1_wrong-viglad-seed0-6d780ca5e6'
     """
 
     data: str
