@@ -12,6 +12,7 @@ from benchmarks.grid.config import Grid, read_grid
 from benchmarks.grid.results import build_tables, format_costs, read_results
 from benchmarks.grid.run_cell import Outcome
 from benchmarks.grid.run_grid import grid_states, run_grid
+from pyg_viglad.commands.run import open_device
 from pyg_viglad.files import write_text
 
 __all__ = ["main", "run"]
@@ -111,13 +112,7 @@ def _device(name: str, check: bool) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if check:  # over Ray the nodes may have what this machine lacks
-        try:
-            torch.zeros(1, device=name)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"Expected a device of this machine (got {name!r}: {reason})"
-            ) from error
+        open_device(name)
     return name
 
 
