@@ -196,14 +196,16 @@ def _nearest(
     """Returns the ``count`` nearest candidates, nearest first, ties by index: ``[B, M, count]``."""
     if cosine:
         # Half the squared distance is |x|^2 / 2 - (<x, y> - |y|^2 / 2), in brackets one product.
-        half, half_y = (part.any(dim=2, keepdim=True).to(x.dtype) / 2 for part in (x, y))
-        x = torch.cat([x, torch.ones_like(half)], dim=2)
+        offset, half_y = (part.any(dim=2, keepdim=True).to(x.dtype) / 2 for part in (x, y))
+        x = torch.cat([x, torch.ones_like(offset)], dim=2)
         y = torch.cat([y, -half_y], dim=2)
+    else:
+        offset = x.new_zeros(x.size(0), x.size(1), 1)
 
     def search(graphs: slice, rows: slice) -> Tensor:
         centres, candidates = x[graphs, rows], y[graphs]
         if cosine:
-            score = torch.bmm(centres, candidates.mT).sub_(half[graphs, rows])
+            score = torch.bmm(centres, candidates.mT)
         else:
             # By differences: products would lose the digits of features far from the origin.
             score = torch.cdist(centres, candidates, compute_mode="donot_use_mm_for_euclid_dist")
@@ -212,8 +214,8 @@ def _nearest(
             itself = torch.arange(x.size(1), device=x.device)[rows].view(1, -1, 1)
             score.scatter_(2, itself.expand(score.size(0), -1, -1), -torch.inf)
         if torch.compiler.is_exporting():  # a stable top-k in the runtimes
-            return score.topk(count, dim=2).indices
-        return _largest(score, count)
+            return (score - offset[graphs, rows]).topk(count, dim=2).indices
+        return _smallest(score, offset[graphs, rows], count)
 
     if torch.compiler.is_exporting():
         return search(slice(None), slice(None))
@@ -242,16 +244,17 @@ def _tiles(
             yield slice(graph, graph + step), slice(row, row + rows)
 
 
-def _largest(score: Tensor, count: int, index: Tensor | None = None) -> Tensor:
-    """Returns the indices of the ``count`` largest scores <= 0, largest first, ties by index.
+def _smallest(score: Tensor, offset: Tensor, count: int, index: Tensor | None = None) -> Tensor:
+    """Returns the indices of the ``count`` smallest distances ``offset - score``, ties by index.
 
-    They are among the members of the ``count`` groups of consecutive candidates whose largest
-    scores are largest, so these groups are selected first, which is much faster.
+    They are among the members of the ``count`` groups of consecutive candidates whose smallest
+    distances are smallest, so these groups are selected first, which is much faster: distances are
+    computed of the selected alone.
     """
     candidates = score.size(2)
     if index is None and candidates >= max(256, 16 * count):
         size = 8
-        groups = _largest(F.max_pool1d(score, size, ceil_mode=True), count)
+        groups = _smallest(F.max_pool1d(score, size, ceil_mode=True), offset, count)
         if score.dtype == torch.float64:
             groups = groups.sort(dim=2).values  # for the stable sort below
         index = groups[..., None] * size + torch.arange(size, device=score.device)
@@ -259,10 +262,10 @@ def _largest(score: Tensor, count: int, index: Tensor | None = None) -> Tensor:
         members = score.gather(2, index.clamp(max=candidates - 1))
         if candidates % size:  # the last group has fewer members
             members.masked_fill_(index >= candidates, -torch.inf)
-        return _largest(members, count, index)
+        return _smallest(members, offset, count, index)
     if index is None:
         index = torch.arange(candidates, device=score.device)
-    distance = score.neg().clamp_min_(0)
+    distance = (offset - score).clamp_min_(0)
     if distance.dtype == torch.float64:
         order = distance.sort(dim=2, stable=True).indices[:, :, :count]
         return index.expand_as(distance).gather(2, order)

@@ -164,13 +164,13 @@ def test_memory_bounds_do_not_change_the_graph(cosine):
 def scores(monkeypatch):
     """Returns the shapes of the tiles of scores held at once."""
     shapes = []
-    largest = search._largest
+    smallest = search._smallest
 
-    def record(score, count, index=None):
+    def record(score, offset, count, index=None):
         shapes.append(tuple(score.shape))
-        return largest(score, count, index)
+        return smallest(score, offset, count, index)
 
-    monkeypatch.setattr(search, "_largest", record)
+    monkeypatch.setattr(search, "_smallest", record)
     return shapes
 
 
