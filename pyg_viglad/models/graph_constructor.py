@@ -1,12 +1,14 @@
 """The learned stem that embeds images as graphs of patches (Fig. 2 of the paper)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn.inits import reset
 
-from pyg_viglad.nn import knn_graph, to_nodes
+from pyg_viglad.nn import Graph, make_graph, to_nodes
 from pyg_viglad.transforms import patch_centers, to_batch
 
 __all__ = ["GraphConstructor", "grid_graphs"]
@@ -73,6 +75,8 @@ class GraphConstructor(nn.Module):
             made; at other sizes it is interpolated.
         k: Number of neighbours, lowered where the image has fewer nodes.
         dilation: Take every ``dilation``-th of the ``k * dilation`` nearest.
+        graph: Graph builder, see :func:`~pyg_viglad.nn.make_graph`.
+        graph_kwargs: Further arguments of the graph builder.
 
     Shapes:
         - **input:** images ``[B, 3, H, W]`` or a ``Batch`` with ``img``; H and W divisible by 4.
@@ -94,6 +98,9 @@ class GraphConstructor(nn.Module):
         image_size: int | tuple[int, int] = 224,
         k: int = 12,
         dilation: int = 1,
+        *,
+        graph: Graph = "knn",
+        graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -105,6 +112,7 @@ class GraphConstructor(nn.Module):
         self.channels = channels
         self.k = k
         self.dilation = dilation
+        self.graph = make_graph(graph, k, dilation, graph_kwargs)
         self.stem = nn.Sequential(
             nn.Conv2d(3, channels // 2, 3, stride=2, padding=1),
             nn.BatchNorm2d(channels // 2),
@@ -138,22 +146,15 @@ class GraphConstructor(nn.Module):
         grid = grid + position
         return to_nodes(grid), (grid.size(2), grid.size(3))
 
-    def connect(self, x: Tensor, num_graphs: int) -> Tensor:
-        """Returns the edges ``[2, B * N * k]`` among the nodes of each image."""
-        return knn_graph(
-            x,
-            min(self.k, x.size(0) // num_graphs),
-            loop=True,
-            cosine=True,
-            batch_size=num_graphs,
-            dilation=self.dilation,
-        )
+    def connect(self, x: Tensor, num_graphs: int, grid_size: tuple[int, int] | None = None) -> Any:
+        """Returns the edges ``[2, E]`` among the nodes of each image."""
+        return self.graph(x, num_graphs, grid_size)
 
     def forward(self, images: Tensor | Batch) -> Batch:
         """Returns the graphs of the images."""
         images = to_batch(images, normalized=True)
         x, grid_size = self.embed(images)
-        edge_index = self.connect(x, images.size(0))
+        edge_index = self.connect(x, images.size(0), grid_size)
         return grid_graphs(x, edge_index, grid_size, (images.size(2), images.size(3)))
 
     def __repr__(self) -> str:

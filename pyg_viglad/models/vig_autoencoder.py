@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from itertools import chain, count, islice
-from typing import Any, Literal
+from itertools import chain
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,24 +12,15 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.nn.inits import reset
 
-from pyg_viglad.models.graph_constructor import GraphConstructor, grid_graphs
-from pyg_viglad.nn import ConvViG, DeconvViG, Downsample, Operator, Upsample, to_maps
+from pyg_viglad.models.graph_constructor import grid_graphs
+from pyg_viglad.models.pyramid_vig import VARIANTS, PyramidTrunk, Variant, block_graphs
+from pyg_viglad.nn import DeconvViG, Graph, Operator, Upsample, to_maps
 from pyg_viglad.transforms import to_batch
 
-__all__ = ["DEPTHS", "VARIANTS", "ViGAutoEncoder", "evaluation_mode"]
-
-Variant = Literal["ti", "s", "m", "b"]
-
-VARIANTS: dict[str, tuple[int, int, int, int]] = {
-    "ti": (48, 96, 240, 384),
-    "s": (80, 160, 400, 640),
-    "m": (96, 192, 384, 768),
-    "b": (128, 256, 512, 1024),
-}
-DEPTHS = (2, 2, 6, 2)
+__all__ = ["ViGAutoEncoder", "evaluation_mode"]
 
 
-class ViGAutoEncoder(nn.Module):
+class ViGAutoEncoder(PyramidTrunk):
     r"""The vision graph autoencoder: :math:`A_g(\mathcal{G}) = D[E(\mathcal{G})]` (Eq. 10-14).
 
     The encoder's 12 :class:`~pyg_viglad.nn.ConvViG` blocks and the decoder's 12
@@ -50,13 +41,15 @@ class ViGAutoEncoder(nn.Module):
         heads: Groups of the operator's linear layer.
         kernel_size: Kernel of the decoder's transposed graph convolution, 1 or 3.
         operator_kwargs: Further arguments of the operator.
+        graph: Graph builder of all blocks, see :func:`~pyg_viglad.nn.make_graph`.
+        graph_kwargs: Further arguments of the graph builder.
 
     Shapes:
         - **input:** images ``[B, 3, H, W]`` or a ``Batch`` with ``img``; H and W divisible by 4.
         - **output:** ``[B, out_channels, H / 4, W / 4]``.
 
     Raises:
-        ValueError: If the variant or the operator is unknown, or the images have another shape.
+        ValueError: If the variant, the operator or the graph is unknown, or the images have another shape.
 
     Example:
         >>> import torch
@@ -79,39 +72,30 @@ class ViGAutoEncoder(nn.Module):
         kernel_size: int = 1,
         *,
         operator_kwargs: dict[str, Any] | None = None,
+        graph: Graph = "knn",
+        graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        if variant not in VARIANTS:
-            raise ValueError(
-                f"Expected 'variant' to be one of {sorted(VARIANTS)} (got {variant!r})"
-            )
+        super().__init__(
+            variant, image_size, k, operator, dynamic, heads, operator_kwargs, graph, graph_kwargs
+        )
         self.out_channels = out_channels
-        self.variant = variant
-        self.k = k
-        self.operator = operator
-        self.dynamic = dynamic
-        widths = VARIANTS[variant]
-        self.constructor = GraphConstructor(widths[0], image_size, k)
-        self.encoder = nn.ModuleList()
-        self.downsamples = nn.ModuleList()
         self.decoder = nn.ModuleList()
         self.upsamples = nn.ModuleList()
+        widths = VARIANTS[variant]
+        # Back through the sizes: the decoder's stages have the encoder's widths by resolution.
+        wide = (widths[3], widths[3], widths[2], widths[1], widths[0])
+        graphs = block_graphs(graph, k, graph_kwargs)
         options: dict[str, Any] = {
             "heads": heads,
             "operator": operator,
             "operator_kwargs": operator_kwargs,
         }
-        # Back through the sizes: the decoder's stages have the encoder's widths by resolution.
-        wide = (widths[3], widths[3], widths[2], widths[1])
-        # ViG's dilation: one more every four blocks, at most what 7 x 7 nodes allow.
-        dilations = (max(1, min(number // 4 + 1, 49 // k)) for number in count())
-        stages = [list(islice(dilations, depth)) for depth in DEPTHS]
-        for stage, width, next_width in zip(stages, widths, (*widths[1:], widths[3]), strict=True):
-            self.encoder.append(nn.ModuleList(ConvViG(width, k, d, **options) for d in stage))
-            self.downsamples.append(Downsample(width, next_width))
-        options["kernel_size"] = kernel_size
-        for stage, width, next_width in zip(stages, wide, (*wide[1:], widths[0]), strict=True):
-            self.decoder.append(nn.ModuleList(DeconvViG(width, k, d, **options) for d in stage))
+        for depth, width, next_width in zip(self.depths, wide[:-1], wide[1:], strict=True):
+            blocks = (
+                DeconvViG(width, kernel_size=kernel_size, **next(graphs), **options)
+                for _ in range(depth)
+            )
+            self.decoder.append(nn.ModuleList(blocks))
             self.upsamples.append(Upsample(width, next_width))
         self.projection = nn.Conv2d(widths[0], out_channels, 3, padding=1)
 
@@ -126,7 +110,7 @@ class ViGAutoEncoder(nn.Module):
         images = to_batch(images, normalized=True)
         with self._graph_precision(images):
             x, grid_size = self.constructor.embed(images)
-            edge_index = self.constructor.connect(x, images.size(0))
+            edge_index = self.constructor.connect(x, images.size(0), grid_size)
             x = self.reconstruct(x, edge_index, grid_size)
         return self.projection(to_maps(x, grid_size))  # type: ignore[no-any-return]
 
@@ -146,39 +130,10 @@ class ViGAutoEncoder(nn.Module):
         Returns:
             Node features ``[B * H * W, C]``.
         """
-        batch_size = x.size(0) // (grid_size[0] * grid_size[1])
-        edges: Tensor | None = edge_index
-        sizes = []
-        for stage, downsample in zip(self.encoder, self.downsamples, strict=True):
-            x = self._run_stage(stage, x, edges, grid_size, batch_size)
-            sizes.append(grid_size)
-            x, grid_size = downsample(x, grid_size)
-            edges = None
+        x, (*sizes, grid_size) = self.encode(x, edge_index, grid_size)
         for stage, upsample in zip(self.decoder, self.upsamples, strict=True):
-            x = self._run_stage(stage, x, None, grid_size, batch_size)
+            x = self.run_stage(stage, x, None, grid_size)
             x, grid_size = upsample(x, grid_size, sizes.pop())
-        return x
-
-    def _run_stage(
-        self,
-        stage: Any,
-        x: Tensor,
-        edge_index: Tensor | None,
-        grid_size: tuple[int, int],
-        batch_size: int,
-    ) -> Tensor:
-        """Runs the blocks of a stage, the first one on ``edge_index`` where given."""
-        k = min(self.k, grid_size[0] * grid_size[1])
-        for block in stage:
-            x, used = block(
-                x,
-                edge_index,
-                batch_size=batch_size,
-                grid_size=grid_size,
-                k=k,
-                return_edge_index=True,
-            )
-            edge_index = None if self.dynamic else used
         return x
 
     @torch.no_grad()
@@ -223,7 +178,7 @@ class ViGAutoEncoder(nn.Module):
         try:
             with evaluation_mode(self), self._graph_precision(images):
                 x, grid_size = self.constructor.embed(images)
-                edge_index = self.constructor.connect(x, batch_size)
+                edge_index = self.constructor.connect(x, batch_size, grid_size)
                 seen.append(("input", x, edge_index, grid_size))
                 self.reconstruct(x, edge_index, grid_size)
         finally:
@@ -233,7 +188,7 @@ class ViGAutoEncoder(nn.Module):
         chosen, chosen_edges = x, edge_index
         for name, x, edges, grid_size in seen:
             if edges is None:
-                edges = self.constructor.connect(x, batch_size)
+                edges = self.constructor.connect(x, batch_size, grid_size)
             if edges is not chosen_edges:  # otherwise a block took over the graph of an earlier one
                 chosen, chosen_edges = x, edges
             if blocks or "." not in name:

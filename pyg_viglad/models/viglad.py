@@ -19,8 +19,9 @@ from pyg_viglad.files import atomic_path, write_json, write_text
 from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
 from pyg_viglad.models.gpdn import Network, make_network
 from pyg_viglad.models.pdn import PDN, PDNSize
+from pyg_viglad.models.pyramid_vig import Variant
 from pyg_viglad.models.teachers import SHIPPED_TEACHER, load_teacher
-from pyg_viglad.models.vig_autoencoder import Variant, ViGAutoEncoder, evaluation_mode
+from pyg_viglad.models.vig_autoencoder import ViGAutoEncoder, evaluation_mode
 from pyg_viglad.nn import Operator, keep_running_statistics
 from pyg_viglad.scoring import (
     ChannelNormalization,

@@ -1,5 +1,6 @@
 """Nearest-neighbour graphs, graph operators, and the vision graph blocks built from them."""
 
+from pyg_viglad.nn.graph_builders import GRAPHS, KNN, Graph, make_graph
 from pyg_viglad.nn.knn_graph import knn_graph
 from pyg_viglad.nn.max_relative_conv import MaxRelativeConv, MaxRelativeDeconv
 from pyg_viglad.nn.node_norm import NodeNorm, keep_running_statistics
@@ -8,10 +9,13 @@ from pyg_viglad.nn.resample import Downsample, Upsample, to_maps, to_nodes
 from pyg_viglad.nn.vig_block import ConvViG, DeconvViG, ViGBlock
 
 __all__ = [
+    "GRAPHS",
+    "KNN",
     "OPERATORS",
     "ConvViG",
     "DeconvViG",
     "Downsample",
+    "Graph",
     "MaxRelativeConv",
     "MaxRelativeDeconv",
     "NodeNorm",
@@ -21,6 +25,7 @@ __all__ = [
     "ViGBlock",
     "keep_running_statistics",
     "knn_graph",
+    "make_graph",
     "make_operator",
     "to_maps",
     "to_nodes",

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
-from pyg_viglad.nn.knn_graph import knn_graph
+from pyg_viglad.nn.graph_builders import KNN, Graph, make_graph
 from pyg_viglad.nn.max_relative_conv import MaxRelativeDeconv
 from pyg_viglad.nn.node_norm import NodeNorm
 from pyg_viglad.nn.operators import Operator, make_operator
@@ -39,12 +39,14 @@ class ViGBlock(nn.Module):
         drop_path: Probability in [0, 1) of skipping a branch in training (stochastic depth).
         reduce_ratio: Choose the neighbours among averages of ``reduce_ratio`` x ``reduce_ratio``
             nodes (Pyramid ViG's 4, 2, 1, 1; not in the paper). Above 1, ``forward`` needs
-            ``grid_size``.
+            ``grid_size``, and ``graph`` is ``"knn"``.
         relative_position: Add Pyramid ViG's relative position to the distance (not in the paper);
             ``forward`` then needs ``grid_size``. It equals Pyramid ViG's only without pooling and
             at the grid that its table was made for: at other grids Pyramid ViG resizes the table,
             while positions are computed here at the grid's own coordinates, and pooled nodes get
-            the mean coordinates of their cell.
+            the mean coordinates of their cell. Only with ``graph="knn"``.
+        graph: Graph builder, see :func:`~pyg_viglad.nn.make_graph`.
+        graph_kwargs: Further arguments of the graph builder.
 
     Shapes:
         - **input:** features ``[N, channels]``, optionally ``edge_index`` ``[2, E]``.
@@ -64,11 +66,18 @@ class ViGBlock(nn.Module):
         drop_path: float = 0.0,
         reduce_ratio: int = 1,
         relative_position: bool = False,
+        graph: Graph = "knn",
+        graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("k", k), ("dilation", dilation), ("reduce_ratio", reduce_ratio)):
             if value < 1:
                 raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
+        self.graph = make_graph(graph, k, dilation, graph_kwargs)
+        if (reduce_ratio > 1 or relative_position) and not isinstance(self.graph, KNN):
+            raise ValueError(
+                f"Expected graph 'knn' with reduce_ratio or relative_position (got {graph!r})"
+            )
         if not 0 <= drop_path < 1:
             raise ValueError(f"Expected 'drop_path' to lie in [0, 1) (got {drop_path})")
         if relative_position and channels % 4:
@@ -165,25 +174,23 @@ class ViGBlock(nn.Module):
         batch_size: int | None,
         grid_size: tuple[int, int] | None,
     ) -> tuple[Tensor, int | None]:
-        """Returns the edges of the nearest neighbours, and k if all nodes have as many."""
-        knn: dict[str, Any] = {"loop": True, "cosine": True, "dilation": self.dilation}
+        """Returns the edges that the graph builder chooses, and k if all nodes have as many."""
         if batch is None:
-            k = min(self.k, source.size(0) // (batch_size or 1))
-            y = source if self.reduce_ratio > 1 else None
+            options: dict[str, Any] = {"y": source} if self.reduce_ratio > 1 else {}
             if self.relative_position and grid_size is not None:
                 places = _coordinates(grid_size, x)
                 x = _with_position(x, places)
-                y = None if y is None else _with_position(y, self._pool(places, grid_size))
-            return knn_graph(x, k, batch_size=batch_size, y=y, **knn), k
-        counts = torch.bincount(batch).tolist()
-        if min(count for count in counts if count) >= self.k:
-            return knn_graph(x, self.k, batch, **knn), self.k
+                if options:
+                    options["y"] = _with_position(source, self._pool(places, grid_size))
+            edge_index = self.graph(x, batch_size or 1, grid_size, **options)
+            regular = x.size(0) > 0 and getattr(self.graph, "regular", False)
+            return edge_index, edge_index.size(1) // x.size(0) if regular else None
         if bool((batch[1:] < batch[:-1]).any()):
             raise ValueError("Expected 'batch' to be sorted (got a lower number after a higher)")
         edges, first = [], 0
-        for part in torch.split(x, counts):
+        for part in torch.split(x, torch.bincount(batch).tolist()):
             if part.size(0):
-                edges.append(knn_graph(part, min(self.k, part.size(0)), **knn) + first)
+                edges.append(self.graph(part, 1, None) + first)
             first += part.size(0)
         return torch.cat(edges, dim=1), None
 
@@ -245,6 +252,8 @@ class ConvViG(ViGBlock):
         operator_kwargs: Further arguments of the operator.
         reduce_ratio: See :class:`ViGBlock`.
         relative_position: See :class:`ViGBlock`.
+        graph: Graph builder, see :func:`~pyg_viglad.nn.make_graph`.
+        graph_kwargs: Further arguments of the graph builder.
 
     Raises:
         ValueError: If an argument is out of range or the operator does not fit.
@@ -270,10 +279,21 @@ class ConvViG(ViGBlock):
         operator_kwargs: dict[str, Any] | None = None,
         reduce_ratio: int = 1,
         relative_position: bool = False,
+        graph: Graph = "knn",
+        graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
         conv = make_operator(operator, channels, 2 * channels, heads, operator_kwargs)
         super().__init__(
-            conv, channels, k, dilation, ffn_ratio, drop_path, reduce_ratio, relative_position
+            conv,
+            channels,
+            k,
+            dilation,
+            ffn_ratio,
+            drop_path,
+            reduce_ratio,
+            relative_position,
+            graph,
+            graph_kwargs,
         )
 
 
@@ -300,6 +320,8 @@ class DeconvViG(ViGBlock):
         operator_kwargs: Further arguments of the operator.
         reduce_ratio: See :class:`ViGBlock`.
         relative_position: See :class:`ViGBlock`.
+        graph: Graph builder, see :func:`~pyg_viglad.nn.make_graph`.
+        graph_kwargs: Further arguments of the graph builder.
 
     Raises:
         ValueError: If an argument is out of range or the operator does not fit.
@@ -325,6 +347,8 @@ class DeconvViG(ViGBlock):
         operator_kwargs: dict[str, Any] | None = None,
         reduce_ratio: int = 1,
         relative_position: bool = False,
+        graph: Graph = "knn",
+        graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
         if operator == "max_relative":
             operator = partial(MaxRelativeDeconv, heads=heads, kernel_size=kernel_size)
@@ -334,5 +358,14 @@ class DeconvViG(ViGBlock):
             )
         conv = make_operator(operator, channels, 2 * channels, heads, operator_kwargs)
         super().__init__(
-            conv, channels, k, dilation, ffn_ratio, drop_path, reduce_ratio, relative_position
+            conv,
+            channels,
+            k,
+            dilation,
+            ffn_ratio,
+            drop_path,
+            reduce_ratio,
+            relative_position,
+            graph,
+            graph_kwargs,
         )

@@ -6,7 +6,7 @@ from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.nn import GraphConv, MessagePassing
 
 from pyg_viglad import ViGAutoEncoder
-from pyg_viglad.models import vig_autoencoder
+from pyg_viglad.models import pyramid_vig
 from pyg_viglad.nn import ConvViG, DeconvViG
 from tests.oracles.knn_graph import knn_graph_oracle
 
@@ -14,7 +14,7 @@ from tests.oracles.knn_graph import knn_graph_oracle
 @pytest.fixture
 def shallow(monkeypatch):
     """Fewer blocks where their number proves nothing."""
-    monkeypatch.setattr(vig_autoencoder, "DEPTHS", (2, 1, 2, 1))
+    monkeypatch.setattr(pyramid_vig, "DEPTHS", (2, 1, 2, 1))
 
 
 def test_structure_of_the_paper():
