@@ -4,7 +4,13 @@ from pyg_viglad.nn.graph_builders import GRAPHS, KNN, Graph, make_graph
 from pyg_viglad.nn.knn_graph import knn_graph
 from pyg_viglad.nn.max_relative_conv import MaxRelativeConv, MaxRelativeDeconv
 from pyg_viglad.nn.node_norm import NodeNorm, keep_running_statistics
-from pyg_viglad.nn.operators import OPERATORS, Operator, OperatorAdapter, make_operator
+from pyg_viglad.nn.operators import (
+    OPERATORS,
+    Operator,
+    OperatorAdapter,
+    make_operator,
+    register_operator,
+)
 from pyg_viglad.nn.resample import Downsample, Upsample, to_maps, to_nodes
 from pyg_viglad.nn.vig_block import ConvViG, DeconvViG, ViGBlock
 
@@ -27,6 +33,7 @@ __all__ = [
     "knn_graph",
     "make_graph",
     "make_operator",
+    "register_operator",
     "to_maps",
     "to_nodes",
 ]

@@ -57,6 +57,7 @@ class MaxRelativeConv(MessagePassing):  # type: ignore[misc]
         torch.Size([2, 16])
     """
 
+    activated = True  # make_operator adds neither normalization nor activation
     kernel_size: int | None = None  # of MaxRelativeDeconv
 
     def __init__(

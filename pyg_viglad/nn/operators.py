@@ -1,7 +1,7 @@
 """Graph operators by name, class, factory or instance."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing, conv
@@ -12,11 +12,73 @@ from torch_geometric.typing import Adj, PairTensor
 from pyg_viglad.nn.max_relative_conv import MaxRelativeConv
 from pyg_viglad.nn.node_norm import NodeNorm
 
-__all__ = ["OPERATORS", "Operator", "OperatorAdapter", "make_operator"]
+__all__ = ["OPERATORS", "Operator", "OperatorAdapter", "make_operator", "register_operator"]
 
 OPERATORS = ("max_relative", "edge", "sage", "gin", "gatv2")
 
 Operator: TypeAlias = str | nn.Module | Callable[[int, int], nn.Module]
+
+_Factory = TypeVar("_Factory", bound=Callable[..., nn.Module])
+
+# What register_operator was told, by the name as _short returns it.
+_REGISTERED: dict[str, tuple[str, Callable[..., nn.Module]]] = {}
+
+
+def register_operator(name: str) -> Callable[[_Factory], _Factory]:
+    """Registers a graph operator under a name, as a decorator of its class or factory.
+
+    Every ``operator`` argument takes the name from then on, and so do YAML and the command line
+    where the module with the decorator was imported. A model saved with this name loads where it is
+    registered. As with PyG's names, case, underscores and a final "conv" do not matter.
+
+    Batch normalization and GELU follow the operator, see :class:`OperatorAdapter`, unless it has
+    an attribute ``activated = True``. It is then used as it is, and its ``forward`` takes
+    ``(x, edge_index, size=None, *, k=None, grid_size=None)``.
+
+    Args:
+        name: The name. Defining a class or function again, as a notebook does when a cell runs
+            twice, replaces what was registered.
+
+    Returns:
+        A decorator of a callable ``(in_channels, out_channels, **operator_kwargs)`` that returns an
+        operator.
+
+    Raises:
+        ValueError: If PyG, this package or another class or function already has the name.
+
+    Example:
+        >>> from torch_geometric.nn import SAGEConv
+        >>> @register_operator("mean_sage")
+        ... def mean_sage(in_channels, out_channels, **kwargs):
+        ...     return SAGEConv(in_channels, out_channels, aggr="mean", **kwargs)
+        >>> make_operator("mean_sage", 8, 16)
+        OperatorAdapter(SAGEConv(8, 16, aggr=mean))
+    """
+    short = _short(name)
+
+    def register(factory: _Factory) -> _Factory:
+        if not short or not callable(factory):
+            raise ValueError(
+                f"Expected the name and the class or factory of an operator "
+                f"(got {name!r} and {factory!r})"
+            )
+        known = _REGISTERED.get(short)
+        if short in _known_names() and (known is None or _origin(known[1]) != _origin(factory)):
+            raise ValueError(f"Expected a new name for {factory!r} (got {name!r}, which is taken)")
+        _REGISTERED[short] = (name, factory)
+        return factory
+
+    return register
+
+
+def _origin(factory: object) -> tuple[Any, Any]:
+    """Returns where a class or function was defined."""
+    return getattr(factory, "__module__", None), getattr(factory, "__qualname__", None)
+
+
+def _known_names() -> set[str]:
+    """Returns all names of operators as :func:`_short` returns them."""
+    return {*map(_short, (*OPERATORS, *conv.__all__)), *_REGISTERED}
 
 
 def make_operator(
@@ -34,8 +96,9 @@ def make_operator(
             (``GINConv`` with one linear layer), ``"gatv2"`` (``GATv2Conv`` with ``heads`` heads,
             without added self-loops); any other operator of :mod:`torch_geometric.nn.conv` made
             from ``(in_channels, out_channels)``, by name as PyG resolves it (``"GraphConv"``,
-            ``"transformer"``); a factory ``(in_channels, out_channels) -> MessagePassing``, such
-            as an operator's class; or an operator, used as it is.
+            ``"transformer"``); a name given to :func:`register_operator`; a factory
+            ``(in_channels, out_channels) -> MessagePassing``, such as an operator's class; or an
+            operator, used as it is.
         in_channels: Number of input channels.
         out_channels: Number of output channels.
         heads: Number of heads of ``"max_relative"`` and ``"gatv2"`` (default: 4).
@@ -43,9 +106,9 @@ def make_operator(
             are concatenated, each has ``out_channels / heads`` channels.
 
     Returns:
-        A module with ``forward(x, edge_index, size=None, *, k=None, grid_size=None)``. All but the
-        max-relative operator, which has both itself, are followed by batch normalization and
-        GELU, see :class:`OperatorAdapter`.
+        A module with ``forward(x, edge_index, size=None, *, k=None, grid_size=None)``. All but
+        operators that have both themselves (``activated = True``), such as the max-relative one,
+        are followed by batch normalization and GELU, see :class:`OperatorAdapter`.
 
     Raises:
         ValueError: If the name is unknown, an argument does not fit, or the number of channels is
@@ -56,12 +119,10 @@ def make_operator(
         OperatorAdapter(GraphConv(8, 16))
     """
     kwargs = dict(operator_kwargs or {})
-    if not callable(operator) and _short(operator) not in {
-        "maxrelative",
-        *map(_short, conv.__all__),
-    }:
+    if not callable(operator) and _short(operator) not in _known_names():
+        names = (*OPERATORS, *(name for name, _ in _REGISTERED.values()))
         raise ValueError(
-            f"Expected 'operator' to be one of {OPERATORS}, the name of an operator of PyG, a "
+            f"Expected 'operator' to be one of {names}, the name of an operator of PyG, a "
             f"factory or an operator (got {operator!r})"
         )
     if isinstance(operator, nn.Module):
@@ -88,7 +149,7 @@ def make_operator(
                 f"Expected an operator with {expected} {name}put channels "
                 f"(got {width * factor} from {made})"
             )
-    if isinstance(made, MaxRelativeConv | OperatorAdapter):
+    if getattr(made, "activated", False):
         return made
     return OperatorAdapter(made, out_channels)
 
@@ -102,8 +163,10 @@ def _short(name: object) -> str:
 def _by_name(
     name: str, in_channels: int, out_channels: int, heads: int, kwargs: dict[str, Any]
 ) -> nn.Module:
-    """Builds one of ``OPERATORS``, or else what PyG's resolver finds."""
+    """Builds what is registered, one of ``OPERATORS``, or else what PyG's resolver finds."""
     short = _short(name)
+    if short in _REGISTERED:
+        return _REGISTERED[short][1](in_channels, out_channels, **kwargs)
     if short == "maxrelative":
         return MaxRelativeConv(in_channels, out_channels, **{"heads": heads, **kwargs})
     if short == "edge":
@@ -146,6 +209,8 @@ class OperatorAdapter(nn.Module):
         >>> adapter(torch.rand(3, 8), torch.tensor([[0, 1], [2, 2]])).shape
         torch.Size([3, 16])
     """
+
+    activated = True
 
     def __init__(self, conv: nn.Module, out_channels: int) -> None:
         super().__init__()

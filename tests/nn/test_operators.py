@@ -11,7 +11,9 @@ from pyg_viglad.nn import (
     OperatorAdapter,
     knn_graph,
     make_operator,
+    register_operator,
 )
+from pyg_viglad.nn import operators as operators_module
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +111,65 @@ def test_reset_parameters():
     operator.reset_parameters()
     pairs = zip(before, operator.parameters(), strict=True)
     assert any(not torch.equal(old, new) for old, new in pairs)
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """Forgets after the test what it registers."""
+    monkeypatch.setattr(operators_module, "_REGISTERED", {})
+
+
+def test_registered_operators(registry):
+    @register_operator("my_conv")
+    class MyConv(SAGEConv):
+        pass
+
+    assert isinstance(make_operator("MyConv", 8, 16).conv, MyConv)
+    run(make_operator("my_conv", 8, 16, operator_kwargs={"aggr": "sum"}))
+
+    @register_operator("another")
+    def another(in_channels, out_channels, *, heads=2):
+        return MaxRelativeConv(in_channels, out_channels, heads)
+
+    assert make_operator("another", 8, 16, operator_kwargs={"heads": 8}).heads == 8
+    with pytest.raises(ValueError, match=r"'gatv2'.*'my_conv', 'another'.*got 'magic'"):
+        make_operator("magic", 8, 16)
+    with pytest.raises(ValueError, match=r"'another' with .*'colour'"):
+        make_operator("another", 8, 16, operator_kwargs={"colour": 1})
+
+
+def test_an_operator_with_its_own_activation_is_used_as_it_is(registry):
+    @register_operator("own")
+    class Own(SAGEConv):
+        activated = True
+
+    assert isinstance(make_operator("own", 8, 16), Own)
+
+
+@pytest.mark.parametrize("name", ["max_relative", "Sage", "GCNConv", "gcn", "mine", "MineConv"])
+def test_taken_names(registry, name):
+    register_operator("mine")(GCNConv)
+    with pytest.raises(ValueError, match=f"got '{name}', which is taken"):
+        register_operator(name)(GraphConv)
+
+
+def test_a_class_defined_again_replaces_the_registered_one(registry):
+    def cell():
+        @register_operator("mine")
+        class Mine(SAGEConv):
+            pass
+
+        return Mine
+
+    cell()
+    assert type(make_operator("mine", 8, 16).conv) is not cell()
+    assert type(make_operator("mine", 8, 16).conv) is operators_module._REGISTERED["mine"][1]
+
+
+@pytest.mark.parametrize(("name", "factory"), [("conv", GCNConv), ("mine", 3)])
+def test_what_cannot_be_registered(registry, name, factory):
+    with pytest.raises(ValueError, match="Expected the name and the class"):
+        register_operator(name)(factory)
 
 
 class Wide(MessagePassing):
