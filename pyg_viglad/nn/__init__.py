@@ -12,7 +12,7 @@ from pyg_viglad.nn.operators import (
     register_operator,
 )
 from pyg_viglad.nn.resample import Downsample, Upsample, to_maps, to_nodes
-from pyg_viglad.nn.vig_block import ConvViG, DeconvViG, ViGBlock
+from pyg_viglad.nn.vig_block import ConvViG, DeconvViG, ViGBlock, position_codes
 
 __all__ = [
     "GRAPHS",
@@ -33,6 +33,7 @@ __all__ = [
     "knn_graph",
     "make_graph",
     "make_operator",
+    "position_codes",
     "register_operator",
     "to_maps",
     "to_nodes",

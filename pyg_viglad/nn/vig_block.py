@@ -1,6 +1,6 @@
 """The vision graph blocks of encoder and decoder."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from pyg_viglad.nn.node_norm import NodeNorm
 from pyg_viglad.nn.operators import Operator, make_operator
 from pyg_viglad.nn.resample import to_maps, to_nodes
 
-__all__ = ["ConvViG", "DeconvViG", "ViGBlock"]
+__all__ = ["ConvViG", "DeconvViG", "ViGBlock", "position_codes"]
 
 
 class ViGBlock(nn.Module):
@@ -38,13 +38,14 @@ class ViGBlock(nn.Module):
         ffn_ratio: Width of the feed-forward network as a multiple of ``channels``.
         drop_path: Probability in [0, 1) of skipping a branch in training (stochastic depth).
         reduce_ratio: Choose the neighbours among averages of ``reduce_ratio`` x ``reduce_ratio``
-            nodes (Pyramid ViG's 4, 2, 1, 1; not in the paper). Above 1, ``forward`` needs
-            ``grid_size``, and ``graph`` is ``"knn"``.
-        relative_position: Add Pyramid ViG's relative position to the distance (not in the paper);
-            ``forward`` then needs ``grid_size``. It equals Pyramid ViG's only without pooling and
-            at the grid that its table was made for: at other grids Pyramid ViG resizes the table,
-            while positions are computed here at the grid's own coordinates, and pooled nodes get
-            the mean coordinates of their cell. Only with ``graph="knn"``.
+            nodes (Pyramid ViG's 4, 2, 1, 1; not in the paper). Rows and columns that fill no whole
+            cell are left out, as there; a grid narrower than a cell is one cell. Above 1,
+            ``forward`` needs ``grid_size``, and ``graph`` is ``"knn"``.
+        relative_position: Side of the grid for which Pyramid ViG's table of relative positions is
+            made, 56, 28, 14 and 7 in its stages (default: no table; not in the paper). The table is
+            added to the distance, see :func:`position_codes`, and ``forward`` needs ``grid_size``.
+            At grids of another number of nodes it is resized bicubically, as there; a node need not
+            be its own first neighbour then. Only with ``graph="knn"``.
         graph: Graph builder, see :func:`~pyg_viglad.nn.make_graph`.
         graph_kwargs: Further arguments of the graph builder.
 
@@ -65,7 +66,7 @@ class ViGBlock(nn.Module):
         ffn_ratio: float = 4,
         drop_path: float = 0.0,
         reduce_ratio: int = 1,
-        relative_position: bool = False,
+        relative_position: int | None = None,
         graph: Graph = "knn",
         graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
@@ -74,16 +75,19 @@ class ViGBlock(nn.Module):
             if value < 1:
                 raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
         self.graph = make_graph(graph, k, dilation, graph_kwargs)
-        if (reduce_ratio > 1 or relative_position) and not isinstance(self.graph, KNN):
+        pyramid = reduce_ratio > 1 or relative_position is not None
+        if pyramid and not isinstance(self.graph, KNN):
             raise ValueError(
                 f"Expected graph 'knn' with reduce_ratio or relative_position (got {graph!r})"
             )
+        if isinstance(relative_position, bool):
+            raise ValueError(
+                f"Expected 'relative_position' to be a grid's side (got {relative_position})"
+            )
         if not 0 <= drop_path < 1:
             raise ValueError(f"Expected 'drop_path' to lie in [0, 1) (got {drop_path})")
-        if relative_position and channels % 4:
-            raise ValueError(
-                f"Expected 'channels' divisible by 4 with relative_position (got {channels})"
-            )
+        if relative_position is not None:
+            _check_positions(channels, relative_position, reduce_ratio)
         hidden = int(channels * ffn_ratio)
         if hidden < 1:
             raise ValueError(f"Expected 'ffn_ratio' to be positive (got {ffn_ratio})")
@@ -140,7 +144,7 @@ class ViGBlock(nn.Module):
         """
         if x.dim() != 2 or x.size(1) != self.channels:
             raise ValueError(f"Expected 'x' to be [N, {self.channels}] (got {list(x.shape)})")
-        if self.reduce_ratio > 1 or self.relative_position:
+        if self.reduce_ratio > 1 or self.relative_position is not None:
             if grid_size is None or batch is not None:
                 raise ValueError(
                     "Expected 'grid_size' and no 'batch' with reduce_ratio or relative_position "
@@ -158,13 +162,11 @@ class ViGBlock(nn.Module):
         return (x, edge_index) if return_edge_index else x
 
     def _pool(self, x: Tensor, grid_size: tuple[int, int] | None) -> Tensor:
-        """Returns the candidates: averages over cells, those at the border may be smaller."""
+        """Returns the candidates: averages over whole cells."""
         if self.reduce_ratio == 1 or grid_size is None:
             return x
-        maps = F.avg_pool2d(
-            to_maps(x, grid_size), self.reduce_ratio, ceil_mode=True, count_include_pad=False
-        )
-        return to_nodes(maps)
+        cell = [min(self.reduce_ratio, side) for side in grid_size]
+        return to_nodes(F.avg_pool2d(to_maps(x, grid_size), cell))
 
     def _connect(
         self,
@@ -177,11 +179,10 @@ class ViGBlock(nn.Module):
         """Returns the edges that the graph builder chooses, and k if all nodes have as many."""
         if batch is None:
             options: dict[str, Any] = {"y": source} if self.reduce_ratio > 1 else {}
-            if self.relative_position and grid_size is not None:
-                places = _coordinates(grid_size, x)
-                x = _with_position(x, places)
-                if options:
-                    options["y"] = _with_position(source, self._pool(places, grid_size))
+            if self.relative_position is not None:
+                x, options["y"] = _with_positions(
+                    x, source, batch_size or 1, self.relative_position, self.reduce_ratio
+                )
             edge_index = self.graph(x, batch_size or 1, grid_size, **options)
             regular = x.size(0) > 0 and getattr(self.graph, "regular", False)
             return edge_index, edge_index.size(1) // x.size(0) if regular else None
@@ -209,33 +210,132 @@ class ViGBlock(nn.Module):
         return f"{self.channels}, k={self.k}, dilation={self.dilation}"
 
 
-def _coordinates(grid_size: tuple[int, int], like: Tensor) -> Tensor:
-    """Returns row and column of each node ``[H * W, 2]``, as floats."""
-    rows, columns = (torch.arange(side, device=like.device, dtype=like.dtype) for side in grid_size)
-    return torch.cartesian_prod(rows, columns)
+def position_codes(
+    channels: int,
+    side: int,
+    reduce_ratio: int = 1,
+    num_nodes: int | None = None,
+    num_candidates: int | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor]:
+    r"""Computes the factors of Pyramid ViG's table of relative positions.
 
+    Pyramid ViG adds to the squared distance of L2-normalised features the table
 
-def _with_position(x: Tensor, coordinates: Tensor) -> Tensor:
-    r"""Appends positions to features such that their cosine distance ranks as in Pyramid ViG.
+    .. math::
+        -\frac{2}{C} E \tilde{E}^T = -2 F \tilde{F}^T
 
-    Pyramid ViG subtracts from the squared distance of L2-normalised features the similarity
-    :math:`2 \langle e_i, e_j \rangle / C` of two-dimensional sine-cosine embeddings. All embeddings
-    have the same norm, hence normalised features with a scaled embedding appended rank equally.
+    where E holds a two-dimensional sine-cosine code of every node of a square grid, and
+    :math:`\tilde{E}` is E resized bicubically *along the flattened index of the nodes* to
+    ``side ** 2 / reduce_ratio ** 2`` rows, because the table is resized as an image there. At other
+    grids it resizes both axes of that table. Bicubic resizing is linear in each axis, so both
+    resizings apply to the factors, and the table is never stored.
 
     Args:
-        x: Features ``[B * N, C]``, C divisible by 4.
-        coordinates: Row and column of each node ``[N, 2]``.
+        channels: Number of channels C, divisible by 4.
+        side: Side of the grid for which the table is made.
+        reduce_ratio: Side of the cells over which candidates are averaged.
+        num_nodes: Number of nodes of the actual grid (default: ``side ** 2``).
+        num_candidates: Number of its candidates (default: ``side ** 2 // reduce_ratio ** 2``).
+        dtype: Type of the result; computed in float64.
+        device: Device of the result.
 
     Returns:
-        ``[B * N, 2 * C]``.
+        The factors F ``[num_nodes, channels]`` and :math:`\tilde{F}` ``[num_candidates, channels]``.
+
+    Raises:
+        ValueError: If ``channels`` is not divisible by 4 or the grid has less than one candidate.
+
+    Example:
+        >>> nodes, candidates = position_codes(48, side=8, reduce_ratio=2)
+        >>> nodes.shape, candidates.shape
+        (torch.Size([64, 48]), torch.Size([16, 48]))
+        >>> float(2 * nodes[5] @ nodes[5])
+        1.0
     """
-    channels = x.size(1)
-    quarter = torch.arange(channels // 4, device=x.device, dtype=x.dtype)
-    angles = coordinates[:, :, None] * 10000 ** (-quarter / (channels // 4))
-    embedding = torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
-    # |embedding|^2 = C / 2: the factor gives it the squared norm 1 / 2.
-    embedding = (embedding / channels**0.5).repeat(x.size(0) // coordinates.size(0), 1)
-    return torch.cat([F.normalize(x), embedding], dim=1)
+    _check_positions(channels, side, reduce_ratio)
+    nodes = num_nodes or side**2
+    candidates = num_candidates or side**2 // reduce_ratio**2
+    arguments = (channels, side, reduce_ratio, nodes, candidates, dtype, torch.device(device))
+    if torch.compiler.is_compiling():  # what is traced must not be kept
+        return _position_codes.__wrapped__(*arguments)
+    return _position_codes(*arguments)
+
+
+def _check_positions(channels: int, side: int, reduce_ratio: int) -> None:
+    if channels % 4:
+        raise ValueError(f"Expected 'channels' divisible by 4 with positions (got {channels})")
+    if not 1 <= reduce_ratio <= side:
+        raise ValueError(
+            f"Expected a grid of at least {max(1, reduce_ratio)} nodes a side (got {side})"
+        )
+
+
+@lru_cache(maxsize=64)
+def _position_codes(
+    channels: int,
+    side: int,
+    reduce_ratio: int,
+    nodes: int,
+    candidates: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Computes :func:`position_codes`, which the blocks of a stage share."""
+    place = torch.arange(side, dtype=torch.float64, device="cpu")
+    quarter = torch.arange(channels // 4, dtype=torch.float64, device="cpu")
+    angles = place[:, None] * 10000 ** (-quarter / (channels // 4))
+    code = torch.cat([angles.sin(), angles.cos()], dim=1) / channels**0.5
+    columns, rows = code.repeat(side, 1), code.repeat_interleave(side, dim=0)
+    made = torch.cat([columns, rows], dim=1)
+
+    def resize(codes: Tensor, size: int) -> Tensor:
+        if size == codes.size(0):
+            return codes
+        return F.interpolate(codes[None, None], (size, channels), mode="bicubic")[0, 0]
+
+    pooled = resize(made, side**2 // reduce_ratio**2)
+    return resize(made, nodes).to(device, dtype), resize(pooled, candidates).to(device, dtype)
+
+
+@torch.no_grad()
+def _with_positions(
+    x: Tensor, y: Tensor, graphs: int, side: int, reduce_ratio: int
+) -> tuple[Tensor, Tensor]:
+    r"""Appends positions to features such that their cosine distance ranks as in Pyramid ViG.
+
+    With unit features x and y and the codes f of :func:`position_codes`, Pyramid ViG ranks by
+    :math:`\langle x, y \rangle + \langle f, \tilde{f} \rangle - |y|^2 / 2`. This product of two
+    vectors ranks as their cosine distance once all candidates have one norm, which a further
+    column, zero for the centres, gives them.
+
+    Args:
+        x: Features of the centres ``[B * N, C]``.
+        y: Features of the candidates ``[B * M, C]``.
+        graphs: Number of graphs B.
+        side: Side of the grid for which the table is made.
+        reduce_ratio: Side of the cells over which candidates are averaged.
+
+    Returns:
+        ``[B * N, 2 * C + 2]`` and ``[B * M, 2 * C + 2]``.
+    """
+    if x.dtype not in (torch.float32, torch.float64):
+        x, y = x.float(), y.float()
+    nodes, candidates = x.size(0) // graphs, y.size(0) // graphs
+    own, others = position_codes(
+        x.size(1), side, reduce_ratio, nodes, candidates, dtype=x.dtype, device=x.device
+    )
+    x, y = F.normalize(x), F.normalize(y)
+    own, others = own.repeat(graphs, 1), others.repeat(graphs, 1)
+    square = y.square().sum(dim=1, keepdim=True)
+    longest = 1 + others.square().sum(dim=1).max()
+    others = torch.cat([others, (1 - square) / 2], dim=1)  # 0 or, for a zero vector, 1 / 2
+    rest = longest - square - others.square().sum(dim=1, keepdim=True)
+    rest = rest.clamp_min(0).sqrt()
+    ones = torch.ones_like(x[:, :1])
+    return torch.cat([x, own, ones, 0 * ones], dim=1), torch.cat([y, others, rest], dim=1)
 
 
 class ConvViG(ViGBlock):
@@ -278,7 +378,7 @@ class ConvViG(ViGBlock):
         *,
         operator_kwargs: dict[str, Any] | None = None,
         reduce_ratio: int = 1,
-        relative_position: bool = False,
+        relative_position: int | None = None,
         graph: Graph = "knn",
         graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
@@ -346,7 +446,7 @@ class DeconvViG(ViGBlock):
         *,
         operator_kwargs: dict[str, Any] | None = None,
         reduce_ratio: int = 1,
-        relative_position: bool = False,
+        relative_position: int | None = None,
         graph: Graph = "knn",
         graph_kwargs: dict[str, Any] | None = None,
     ) -> None:

@@ -1,4 +1,3 @@
-import math
 import shutil
 
 import pytest
@@ -10,7 +9,15 @@ from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.nn import GraphConv
 from torch_geometric.testing import assert_module
 
-from pyg_viglad.nn import OPERATORS, ConvViG, DeconvViG, MaxRelativeDeconv, knn_graph
+from pyg_viglad.nn import (
+    OPERATORS,
+    ConvViG,
+    DeconvViG,
+    MaxRelativeDeconv,
+    knn_graph,
+    position_codes,
+)
+from tests.oracles.pyramid_vig import nearest, relative_position_table
 
 BLOCKS = [ConvViG, DeconvViG]
 VIG = {"loop": True, "cosine": True}
@@ -198,55 +205,84 @@ def test_reset_parameters_reproduces_the_state(block):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def relative_position_oracle(grid_size, channels, pooled):
-    """Pyramid ViG's -2 <e_i, e_j> / C, by loops; pooled nodes at mean coordinates (not as there)."""
-
-    def embed(row, column):
-        values = []
-        for place in (row, column):
-            for i in range(channels // 4):
-                angle = place / 10000 ** (i / (channels // 4))
-                values += [math.sin(angle), math.cos(angle)]
-        return torch.tensor(values, dtype=torch.float64)
-
-    rows, columns = grid_size
-    nodes = torch.stack([embed(r, c) for r in range(rows) for c in range(columns)])
-    return -2 * nodes @ torch.stack([embed(r, c) for r, c in pooled]).t() / channels
+def maps_of(nodes, grid_size):
+    return nodes.view(-1, *grid_size, nodes.size(1)).permute(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("reduce_ratio", [1, 2])
-@pytest.mark.parametrize("relative_position", [False, True])
-def test_extras_of_pyramid_vig(block, reduce_ratio, relative_position):
-    module = block(8, 3, reduce_ratio=reduce_ratio, relative_position=relative_position)
-    module = shake(module).eval()
-    grid_size = (4, 5)
-    x = torch.randn(2 * 20, 8)
+@pytest.mark.parametrize("side", [None, 6])
+@pytest.mark.parametrize("grid_size", [(6, 6), (4, 8), (7, 5), (3, 4)])
+def test_extras_of_pyramid_vig(block, reduce_ratio, side, grid_size):
+    """At the grid of the table, and at others, where table and all change."""
+    module = block(8, 2, 2, reduce_ratio=reduce_ratio, relative_position=side)
+    module = shake(module).double().eval()
+    nodes = grid_size[0] * grid_size[1]
+    x = torch.randn(2 * nodes, 8, dtype=torch.float64)
     kwargs = {"grid_size": grid_size, "batch_size": 2}
     out, edge_index = module(x, return_edge_index=True, **kwargs)
     hidden = module.fc_in(x)
-    cells = [(r, c) for r in range(4) for c in range(5)]
-    source = hidden
-    if reduce_ratio == 2:  # the last column of cells has one node only
-        cells = [(r + 0.5, c + 0.5 * (c < 4)) for r in (0, 2) for c in (0, 2, 4)]
-        maps = hidden.view(2, 4, 5, 8)
-        parts = [maps[:, r : r + 2, c : c + 2].mean((1, 2)) for r in (0, 2) for c in (0, 2, 4)]
-        source = torch.stack(parts, dim=1).flatten(0, 1)
-    distance = torch.cdist(
-        F.normalize(hidden.double()).view(2, 20, 8),
-        F.normalize(source.double()).view(2, len(cells), 8),
-    ).square()
-    if relative_position:
-        distance = distance + relative_position_oracle(grid_size, 8, cells)
-    if reduce_ratio == 1:
-        distance[:, range(20), range(20)] = -10
-    expected = distance.argsort(dim=2)[:, :, :3] + torch.tensor([0, len(cells)]).view(2, 1, 1)
-    assert torch.equal(edge_index[0].view(2, 20, 3), expected)
-    pair = (source, hidden)
-    y = x + module.fc_out(module.conv(pair, edge_index))
-    assert torch.allclose(out, y + module.ffn(y), atol=1e-5)
-    assert torch.allclose(module(x, edge_index, **kwargs), out, atol=1e-6)
+    maps = maps_of(hidden, grid_size)
+    pooled = F.avg_pool2d(maps, reduce_ratio)  # leaves out what fills no whole cell
+    source = pooled.permute(0, 2, 3, 1).reshape(-1, 8)
+    table = None if side is None else relative_position_table(8, side, reduce_ratio)
+    dilation = min(2, pooled[0, 0].numel() // 2)
+    expected = nearest(maps, pooled, 2, dilation, table)
+    expected = expected + torch.tensor([0, len(source) // 2]).view(2, 1, 1)
+    assert torch.equal(edge_index[0].view(2, nodes, 2), expected)
+    y = x + module.fc_out(module.conv((source, hidden), edge_index))
+    assert torch.allclose(out, y + module.ffn(y), atol=1e-10)
+    assert torch.allclose(module(x, edge_index, **kwargs), out, atol=1e-10)
     out.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("side", "channels", "reduce_ratio"), [(56, 48, 4), (28, 96, 2), (7, 8, 1)]
+)
+def test_position_codes_are_factors_of_the_table(side, channels, reduce_ratio):
+    table = relative_position_table(channels, side, reduce_ratio)[0]
+    first, second = position_codes(channels, side, reduce_ratio, dtype=torch.float64)
+    assert torch.allclose(-2 * first @ second.t(), table, atol=1e-13)
+    size = (side * (side + 8), side * (side + 8) // reduce_ratio**2)
+    table = F.interpolate(table[None, None], size, mode="bicubic")[0, 0]
+    first, second = position_codes(channels, side, reduce_ratio, *size, dtype=torch.float64)
+    assert torch.allclose(-2 * first @ second.t(), table, atol=1e-13)
+
+
+def test_positions_rank_features_of_zero_as_pyramid_vig_does():
+    """Such candidates are nearer than in cosine distance: |0 - x| is 1, of unit vectors up to 2."""
+    module = ConvViG(8, 4, relative_position=4, reduce_ratio=2).double().eval()
+    module.fc_in = nn.Identity()
+    x = torch.randn(64, 8, dtype=torch.float64)
+    x[[0, 1, 8, 9, 20, 40]] = 0  # one whole cell, and parts of two others
+    edge_index = module(x, grid_size=(8, 8), return_edge_index=True)[1]
+    maps = maps_of(x, (8, 8))
+    expected = nearest(maps, F.avg_pool2d(maps, 2), 4, 1, relative_position_table(8, 4, 2))
+    assert torch.equal(edge_index[0].view(1, 64, 4), expected)
+
+
+def test_each_node_is_its_own_first_neighbour_where_the_table_is_made_for_the_grid():
+    module = ConvViG(8, 4, relative_position=5).eval()
+    edge_index = module(torch.ones(50, 8), grid_size=(5, 5), return_edge_index=True)[1]
+    assert torch.equal(edge_index[0].view(50, 4)[:, 0], torch.arange(50))
+
+
+def test_grids_narrower_than_a_cell_are_one_cell():
+    module = ConvViG(8, 9, reduce_ratio=4, relative_position=56)
+    out, edge_index = module(torch.randn(22, 8), grid_size=(2, 11), return_edge_index=True)
+    assert (out.shape, edge_index.shape) == ((22, 8), (2, 44))
+    assert int(edge_index[0].max()) == 1
+
+
+def test_positions_in_compiled_and_exported_code():
+    module = ConvViG(8, k=4, relative_position=4, reduce_ratio=2).eval()
+    x = torch.randn(2 * 24, 8)
+    expected = module(x, grid_size=(4, 6))
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    assert torch.allclose(compiled(x, grid_size=(4, 6)), expected, atol=1e-6)
+    program = torch.export.export(module, (x,), {"grid_size": (4, 6)})
+    assert torch.allclose(program.module()(x, grid_size=(4, 6)), expected, atol=1e-6)
+    assert torch.equal(module(x, grid_size=(4, 6)), expected)
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -256,7 +292,7 @@ def test_operators_see_pooled_candidates(operator):
     out, edges = module.eval()(x, batch_size=2, grid_size=(4, 5), return_edge_index=True)
     hidden = module.fc_in(x)
     maps = hidden.view(2, 4, 5, 8)
-    parts = [maps[:, r : r + 2, c : c + 2].mean((1, 2)) for r in (0, 2) for c in (0, 2, 4)]
+    parts = [maps[:, r : r + 2, c : c + 2].mean((1, 2)) for r in (0, 2) for c in (0, 2)]
     pair = (torch.stack(parts, dim=1).flatten(0, 1), hidden)
     y = x + module.fc_out(module.conv(pair, edges))
     assert torch.allclose(out, y + module.ffn(y), atol=1e-5)
@@ -332,7 +368,11 @@ def test_weights_count_as_in_vig():
             r"'kernel_size' to be 1 with operator 'sage' \(got 3\)",
         ),
         (lambda: ConvViG(8, k=3, reduce_ratio=0), "'reduce_ratio' to be at least 1"),
-        (lambda: ConvViG(6, 3, heads=2, relative_position=True), "divisible by 4"),
+        (lambda: ConvViG(6, 3, heads=2, relative_position=7), "divisible by 4"),
+        (lambda: ConvViG(8, 3, relative_position=True), r"a grid's side \(got True\)"),
+        (lambda: ConvViG(8, 3, relative_position=0), "at least 1 nodes a side"),
+        (lambda: ConvViG(8, 3, reduce_ratio=4, relative_position=3), "at least 4 nodes a side"),
+        (lambda: ConvViG(8, 3, relative_position=7)(torch.zeros(49, 8)), "'grid_size'"),
         (lambda: ConvViG(8, k=3, reduce_ratio=2)(torch.zeros(6, 8)), "'grid_size'"),
         (lambda: ConvViG(8, k=3)(torch.zeros(5, 7)), r"\[N, 8\] \(got \[5, 7\]\)"),
         (
