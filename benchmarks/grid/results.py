@@ -50,6 +50,7 @@ _COLUMNS = {
     "key": str,
     "test_images": int,
     "steps": str,
+    "parameters": str,
     "place": str,
 }
 
@@ -64,7 +65,7 @@ def read_results(grid: Grid, output: Path) -> pd.DataFrame:
     Returns:
         ``data``, ``category``, ``model``, ``seed``, ``score``, ``metric``, ``kind`` and ``value`` in
         [0, 1]; and, of the whole cell, ``fit_seconds``, ``predict_seconds``, ``key``, ``test_images``,
-        ``steps`` and ``place`` (device and threads).
+        ``steps``, ``parameters`` (trained ones, in millions) and ``place`` (device and threads).
     """
     rows = []
     for cell in grid.cells:
@@ -80,6 +81,7 @@ def read_results(grid: Grid, output: Path) -> pd.DataFrame:
             cell.key,
             sum(images.values()),
             str(result["facts"].get("iterations", "-")),
+            _millions(result["facts"].get("trained_parameters")),
             f"{environment['device']}, {environment['threads']}",
         )
         rows += [
@@ -90,6 +92,10 @@ def read_results(grid: Grid, output: Path) -> pd.DataFrame:
             if value is not None
         ]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+
+
+def _millions(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:.1f}"
 
 
 def column_rows(rows: pd.DataFrame, column: Column, metric: str) -> pd.DataFrame:
@@ -316,6 +322,7 @@ def format_costs(rows: pd.DataFrame) -> str:
         fit=("fit_seconds", "mean"),
         each=("each", "mean"),
         steps=("steps", lambda steps: ", ".join(sorted(set(steps)))),
+        parameters=("parameters", "first"),
         place=("place", lambda places: "; ".join(sorted(set(places)))),
     )
     costs = costs.assign(fit=costs.fit.map("{:.1f}".format), each=costs.each.map("{:.1f}".format))
@@ -328,9 +335,10 @@ def format_costs(rows: pd.DataFrame) -> str:
             "fit (s)",
             "test (ms per image)",
             "steps",
+            "trained parameters (M)",
             "device, threads",
         ],
-        colalign=["left", "left", *["right"] * 4, "left"],
+        colalign=["left", "left", *["right"] * 5, "left"],
         disable_numparse=True,
     )
     return (

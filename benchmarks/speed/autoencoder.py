@@ -12,7 +12,6 @@ import argparse
 import copy
 import importlib.util
 from functools import partial
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +19,7 @@ from torch import Tensor, nn
 from benchmarks.speed.rivals import DefaultMax, Search, dense_formula, torch_cluster_search
 from benchmarks.speed.timing import make_parser, markdown, of_ours, start, time_in_turns
 from pyg_viglad import ViGAutoEncoder
-from pyg_viglad.models import graph_constructor
-from pyg_viglad.nn import MaxRelativeConv, vig_block
+from pyg_viglad.nn import MaxRelativeConv, ViGBlock
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -71,23 +69,21 @@ class Rival(nn.Module):
         for conv in model.modules():
             if isinstance(conv, MaxRelativeConv):
                 conv.relative = lambda x, edge_index, *_, **__: (x, default(x, edge_index))
-        self.search = partial(_edges, search)
+        for part in (model.constructor, *(b for b in model.modules() if isinstance(b, ViGBlock))):
+            part.graph = partial(_edges, search, part.k, part.dilation)
 
     def forward(self, images: Tensor) -> Tensor:
         """Computes the features of the images."""
-        with (
-            mock.patch.object(vig_block, "knn_graph", self.search),
-            mock.patch.object(graph_constructor, "knn_graph", self.search),
-        ):
-            return self.model(images)
+        return self.model(images)
 
 
 def _edges(
-    search: Search, x: Tensor, k: int, *, batch_size: int = 1, dilation: int = 1, **_: object
+    search: Search, k: int, dilation: int, x: Tensor, batch_size: int, grid_size: object
 ) -> Tensor:
-    """Returns the edges of another search, as ``knn_graph`` returns them."""
+    """Builds a graph by another search."""
     graphs = x.view(batch_size, -1, x.size(1))
     nodes = graphs.size(1)
+    k = min(k, nodes)
     neighbors = search(graphs, k, max(1, min(dilation, nodes // k)))
     neighbors = neighbors + torch.arange(batch_size).view(-1, 1, 1) * nodes
     centres = torch.arange(batch_size * nodes).repeat_interleave(k)

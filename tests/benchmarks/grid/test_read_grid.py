@@ -22,6 +22,7 @@ CELLS = {
     "digits": 3 * 8 * 3,
     "digits_losses": 3 * 3,
     "digits_ablations": 8 * 3,
+    "digits_operators": 10 * 3,
 }
 
 

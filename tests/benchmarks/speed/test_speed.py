@@ -8,7 +8,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from benchmarks.speed import aggregation, autoencoder, knn, memory, scaling
+from benchmarks.speed import aggregation, autoencoder, knn, memory, models, scaling
 from benchmarks.speed.memory import peak_memory
 from benchmarks.speed.rivals import searches
 from benchmarks.speed.timing import compare_precisions, of_ours, time_in_turns
@@ -83,6 +83,27 @@ def test_autoencoder(capsys):
     rows = table(capsys.readouterr().out)
     assert rows[1][0] == "PyG default, dense formula (ViG)"
     assert float(rows[1][-1]) < 1
+
+
+def test_models_of_a_config(tmp_path, capsys):
+    config = tmp_path / "grid.yaml"
+    lines = [
+        "image_size: 96",
+        "data: {Digits: {dataset: digit_anatomy}}",
+        "shared: {viglad: &viglad {type: viglad, size: small, iterations: 5, k: 4}}",
+        "models:",
+        "  max-relative: {<<: *viglad}",
+        "  GCNConv: {<<: *viglad, operator: GCNConv}",
+        "  EfficientAD: {<<: *viglad, autoencoder: conv}",
+    ]
+    config.write_text("\n".join(lines))
+    models.main([str(config), "--rounds", "1"])
+    rows = table(capsys.readouterr().out)
+    assert [row[0] for row in rows] == ["max-relative", "GCNConv"]
+    sizes = [ViGAutoEncoder(384, k=4, operator=name) for name in ("max_relative", "GCNConv")]
+    expected = [sum(p.numel() for p in model.parameters()) / 1e6 for model in sizes]
+    # The position embedding is for other sizes.
+    assert [float(row[1]) for row in rows] == pytest.approx(expected, abs=0.2)
 
 
 def test_rival_uses_its_own_search_and_aggregation():
