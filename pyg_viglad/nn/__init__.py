@@ -13,6 +13,7 @@ from pyg_viglad.nn.operators import (
 )
 from pyg_viglad.nn.resample import Downsample, Upsample, to_maps, to_nodes
 from pyg_viglad.nn.vig_block import ConvViG, DeconvViG, ViGBlock, position_codes
+from pyg_viglad.nn.vig_convs import GroupedLinear, ViGEdgeConv, ViGGINConv, ViGSAGEConv
 
 __all__ = [
     "GRAPHS",
@@ -22,6 +23,7 @@ __all__ = [
     "DeconvViG",
     "Downsample",
     "Graph",
+    "GroupedLinear",
     "MaxRelativeConv",
     "MaxRelativeDeconv",
     "NodeNorm",
@@ -29,6 +31,9 @@ __all__ = [
     "OperatorAdapter",
     "Upsample",
     "ViGBlock",
+    "ViGEdgeConv",
+    "ViGGINConv",
+    "ViGSAGEConv",
     "keep_running_statistics",
     "knn_graph",
     "make_graph",

@@ -11,12 +11,21 @@ from torch_geometric.typing import Adj, PairTensor
 
 from pyg_viglad.nn.max_relative_conv import MaxRelativeConv
 from pyg_viglad.nn.node_norm import NodeNorm
+from pyg_viglad.nn.vig_convs import ViGEdgeConv, ViGGINConv, ViGSAGEConv
 
 __all__ = ["OPERATORS", "Operator", "OperatorAdapter", "make_operator", "register_operator"]
 
-OPERATORS = ("max_relative", "edge", "sage", "gin", "gatv2")
+OPERATORS = ("max_relative", "edge", "sage", "gin", "gatv2", "vig_edge", "vig_sage", "vig_gin")
 
 Operator: TypeAlias = str | nn.Module | Callable[[int, int], nn.Module]
+
+# Those with normalization and activation of their own.
+_OWN: dict[str, type[nn.Module]] = {
+    "maxrelative": MaxRelativeConv,
+    "vigedge": ViGEdgeConv,
+    "vigsage": ViGSAGEConv,
+    "viggin": ViGGINConv,
+}
 
 _Factory = TypeVar("_Factory", bound=Callable[..., nn.Module])
 
@@ -94,14 +103,16 @@ def make_operator(
         operator: ``"max_relative"`` (the paper's), ``"edge"`` (``EdgeConv`` with one linear layer
             and max aggregation), ``"sage"`` (``SAGEConv`` with max aggregation), ``"gin"``
             (``GINConv`` with one linear layer), ``"gatv2"`` (``GATv2Conv`` with ``heads`` heads,
-            without added self-loops); any other operator of :mod:`torch_geometric.nn.conv` made
-            from ``(in_channels, out_channels)``, by name as PyG resolves it (``"GraphConv"``,
-            ``"transformer"``); a name given to :func:`register_operator`; a factory
-            ``(in_channels, out_channels) -> MessagePassing``, such as an operator's class; or an
-            operator, used as it is.
+            without added self-loops), ``"vig_edge"``, ``"vig_sage"``, ``"vig_gin"`` (those of the
+            ViG reference, see :class:`~pyg_viglad.nn.ViGEdgeConv`); any other operator of
+            :mod:`torch_geometric.nn.conv` made from ``(in_channels, out_channels)``, by name as PyG
+            resolves it (``"GraphConv"``, ``"transformer"``); a name given to
+            :func:`register_operator`; a factory ``(in_channels, out_channels) -> MessagePassing``,
+            such as an operator's class; or an operator, used as it is.
         in_channels: Number of input channels.
         out_channels: Number of output channels.
-        heads: Number of heads of ``"max_relative"`` and ``"gatv2"`` (default: 4).
+        heads: Number of heads (groups) of ``"max_relative"``, ``"gatv2"`` and the reference's
+            operators (default: 4).
         operator_kwargs: Further arguments of an operator made by name or factory. Where ``heads``
             are concatenated, each has ``out_channels / heads`` channels.
 
@@ -167,8 +178,8 @@ def _by_name(
     short = _short(name)
     if short in _REGISTERED:
         return _REGISTERED[short][1](in_channels, out_channels, **kwargs)
-    if short == "maxrelative":
-        return MaxRelativeConv(in_channels, out_channels, **{"heads": heads, **kwargs})
+    if short in _OWN:
+        return _OWN[short](in_channels, out_channels, **{"heads": heads, **kwargs})
     if short == "edge":
         layer = nn.Linear(2 * in_channels, out_channels)
         edge: nn.Module = conv.EdgeConv(**{"nn": layer, "aggr": "max", **kwargs})
