@@ -17,6 +17,7 @@ _PATHS = ("root", "teacher", "weights", "penalty")
 # Options that change only the test images: cells that differ in nothing else share a fit.
 _TEST_OPTIONS = {
     "digit_anatomy": ("num_wrong_cells", "defects", "num_test_good", "num_test_anomalous"),
+    "scattered_digits": ("defects", "num_test_good", "num_test_anomalous"),
 }
 
 

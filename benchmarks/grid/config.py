@@ -43,7 +43,8 @@ class DataEntry:
 
     Args:
         dataset: Its name, such as ``"mvtec_loco"``.
-        root: Its folder, or ``"digits"``, ``"mnist"`` or an ``.npz`` file for Digit Anatomy.
+        root: Its folder, or ``"digits"``, ``"mnist"`` or an ``.npz`` file for Digit Anatomy
+            and scattered digits.
         categories: Some of its own categories, ``"all"`` of them, or a mapping from names to further
             options. A data set without categories is one.
         options: Further arguments of the data set.
@@ -256,7 +257,8 @@ def _categories(data: str, entry: DataEntry) -> dict[str, dict[str, Any]]:
 
 
 def _check_root(data: str, entry: DataEntry) -> None:
-    bundled = entry.dataset == "digit_anatomy" and entry.root in (None, "digits", "mnist")
+    drawn = entry.dataset in ("digit_anatomy", "scattered_digits")
+    bundled = drawn and entry.root in (None, "digits", "mnist")
     if not bundled and (entry.root is None or not Path(entry.root).expanduser().exists()):
         raise FileNotFoundError(
             f"Expected the files of data.{data} ({entry.dataset}) in its 'root' "

@@ -8,7 +8,14 @@ from pyg_viglad.datasets import CheckRow, check_data
 __all__ = ["DatasetName", "Splits", "check", "open_data"]
 
 DatasetName = Literal[
-    "auto", "digit_anatomy", "image_folder", "mvtec_loco", "mvtec_ad", "visa", "cad_sd"
+    "auto",
+    "digit_anatomy",
+    "scattered_digits",
+    "image_folder",
+    "mvtec_loco",
+    "mvtec_ad",
+    "visa",
+    "cad_sd",
 ]
 
 
@@ -44,7 +51,15 @@ def open_data(
         >>> [len(split) for split in open_data("digits", (96, 96), {"num_train": 8})]
         [8, 60, 230]
     """
-    from pyg_viglad.datasets import CADSD, DigitAnatomy, ImageFolder, MVTecAD, MVTecLOCO, VisA
+    from pyg_viglad.datasets import (
+        CADSD,
+        DigitAnatomy,
+        ImageFolder,
+        MVTecAD,
+        MVTecLOCO,
+        ScatteredDigits,
+        VisA,
+    )
 
     name = str(data)
     if dataset == "auto":
@@ -52,6 +67,7 @@ def open_data(
         dataset = "digit_anatomy" if digits else "image_folder"
     kinds: dict[str, Any] = {
         "digit_anatomy": DigitAnatomy,
+        "scattered_digits": ScatteredDigits,
         "image_folder": ImageFolder,
         "mvtec_loco": MVTecLOCO,
         "mvtec_ad": MVTecAD,
@@ -59,7 +75,7 @@ def open_data(
         "cad_sd": CADSD,
     }
     arguments: dict[str, Any] = {"image_size": image_size, **(options or {})}
-    if dataset == "digit_anatomy":
+    if dataset in ("digit_anatomy", "scattered_digits"):
         if image_size[0] != image_size[1]:
             raise ValueError(f"Expected square images of digits (got {image_size})")
         arguments = {**arguments, "image_size": image_size[0], "source": name}

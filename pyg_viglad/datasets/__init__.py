@@ -7,6 +7,7 @@ from pyg_viglad.datasets.image_folder import ImageFolder
 from pyg_viglad.datasets.mvtec_ad import MVTecAD
 from pyg_viglad.datasets.mvtec_loco import MVTecLOCO
 from pyg_viglad.datasets.published_counts import CheckRow, check_data
+from pyg_viglad.datasets.scattered_digits import ScatteredDigits
 from pyg_viglad.datasets.visa import VisA
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ImageFolder",
     "MVTecAD",
     "MVTecLOCO",
+    "ScatteredDigits",
     "VisA",
     "check_data",
     "list_images",

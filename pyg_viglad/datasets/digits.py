@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -17,23 +17,95 @@ from torch_geometric.data import Data
 
 from pyg_viglad.datasets.base import IMAGE_SUFFIXES, AnomalyDataset, Sample, open_image
 
-__all__ = ["DigitAnatomy", "DigitSource"]
+__all__ = ["DigitAnatomy", "DigitDataset", "DigitSource"]
 
 _SPLITS = ("train", "val", "test")
 # Side lengths in pixels of a cell, of an image of 3x3 cells, and of a digit's image in the sources.
 _CELL, _SIDE, _DIGIT = 32, 96, 28
-# The kind of anomaly of each defect in the paper.
-_KINDS = {
-    "disorder": "logical",
-    "flip": "logical",
-    "missing": "structural",
-    "novel": "structural",
-}
 # A flipped 1 or 8 still looks like itself.
 _FLIPPABLE = (2, 3, 4, 5, 6, 7, 9)
 
 
-class DigitAnatomy(AnomalyDataset):
+class DigitDataset(AnomalyDataset):
+    """Base class of data sets whose images are composed of digits, in memory, on construction.
+
+    Subclasses set ``KINDS`` and fill ``_digits`` and ``_sources``, a row per image.
+
+    Args:
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        source: Source of the digits (see :class:`DigitSource`).
+        image_size: Side length of the images in pixels.
+        numbers: ``num_train``, ``num_val``, ``num_test_good`` and ``num_test_anomalous`` by name.
+        defects: Defects to draw, among ``KINDS``, in the order of the test images.
+        seed: Seed of the images, at least 0.
+        transform: Applied to the ``Data`` of each image on access.
+    """
+
+    # The kind of anomaly of each defect.
+    KINDS: ClassVar[dict[str, str]] = {}
+    _digits: Tensor
+    _sources: Tensor
+
+    def __init__(
+        self,
+        split: str,
+        source: str | os.PathLike[str],
+        image_size: int,
+        numbers: dict[str, int],
+        defects: Sequence[str],
+        seed: int,
+        transform: Callable[[Data], Any] | None,
+    ) -> None:
+        super().__init__(split, transform)
+        for name, number in {**numbers, "seed": seed}.items():
+            if number < 0:
+                raise ValueError(f"Expected '{name}' of at least 0 (got {number})")
+        known = not isinstance(defects, str) and set(defects) <= set(self.KINDS)
+        if not known or len(set(defects)) < len(defects):
+            raise ValueError(
+                f"Expected 'defects' among {list(self.KINDS)}, each once (got {defects!r})"
+            )
+        if not defects and numbers["num_test_anomalous"]:
+            raise ValueError("Expected 'defects' for the anomalous test images (got none)")
+        self.image_size = image_size
+        self.source = os.fspath(source)
+        self.seed = seed
+        good = {"train": "num_train", "val": "num_val", "test": "num_test_good"}[self.split]
+        drawn = [""] * numbers[good]
+        if self.split == "test":
+            each, rest = divmod(numbers["num_test_anomalous"], max(1, len(defects)))
+            for place, defect in enumerate(defects):
+                drawn += [defect] * (each + (place < rest))
+        self.samples = [
+            Sample(
+                f"{self.split}/{defect or 'good'}/{i:03d}", self.KINDS.get(defect, "good"), defect
+            )
+            for i, defect in enumerate(drawn)
+        ]
+
+    def generators(self, place: int) -> tuple[np.random.Generator, np.random.Generator]:
+        """Returns the random streams of an image: of the good image, and of its defect."""
+        key = [self.seed, _SPLITS.index(self.split), place]
+        return np.random.default_rng([*key, 0]), np.random.default_rng([*key, 1])
+
+    @property
+    def digits(self) -> Tensor:
+        """Digits of each image, ``[len, n]``; -1 where there is none."""
+        return self._digits[list(self.indices())]
+
+    @property
+    def sources(self) -> Tensor:
+        """Place of each digit in the source, ``[len, n]``; -1 where there is none."""
+        return self._sources[list(self.indices())]
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({len(self)}, split={self.split!r}, source={self.source!r}, "
+            f"image_size={self.image_size})"
+        )
+
+
+class DigitAnatomy(DigitDataset):
     """Digit Anatomy (Section IV-A of the paper, after Xiang et al., "SQUID", CVPR 2023).
 
     Each cell shows a random image of its digit, white on black, of which a random square is cropped
@@ -69,7 +141,7 @@ class DigitAnatomy(AnomalyDataset):
         download: Whether to download ``source="mnist"`` if it is missing.
 
     Items are those of :class:`~pyg_viglad.datasets.AnomalyDataset` with ``mask`` ``[1, S, S]`` (bool),
-    True over wrong cells.
+    True over wrong cells. ``digits`` and ``sources`` have a column per cell, row by row.
 
     Raises:
         FileNotFoundError: If the source does not exist.
@@ -85,6 +157,14 @@ class DigitAnatomy(AnomalyDataset):
         [1, 2, 3, 7, 5, 6, 4, 8, 9]
     """  # noqa: E501
 
+    # As in the paper.
+    KINDS: ClassVar[dict[str, str]] = {
+        "disorder": "logical",
+        "flip": "logical",
+        "missing": "structural",
+        "novel": "structural",
+    }
+
     def __init__(
         self,
         split: str = "train",
@@ -95,52 +175,30 @@ class DigitAnatomy(AnomalyDataset):
         num_val: int = 60,
         num_test_good: int = 110,
         num_test_anomalous: int = 120,
-        defects: Sequence[str] = tuple(_KINDS),
+        defects: Sequence[str] = tuple(KINDS),
         scale: tuple[float, float] = (0.6, 1.0),
         seed: int = 0,
         transform: Callable[[Data], Any] | None = None,
         root: str | os.PathLike[str] = "data",
         download: bool = False,
     ) -> None:
-        super().__init__(split, transform)
         if image_size < _SIDE or image_size % 4:
             raise ValueError(
                 f"Expected 'image_size' of at least {_SIDE} and divisible by 4 (got {image_size})"
             )
         if not 1 <= num_wrong_cells <= 9:
             raise ValueError(f"Expected 'num_wrong_cells' from 1 to 9 (got {num_wrong_cells})")
-        for name, number in (
-            ("num_train", num_train),
-            ("num_val", num_val),
-            ("num_test_good", num_test_good),
-            ("num_test_anomalous", num_test_anomalous),
-            ("seed", seed),
-        ):
-            if number < 0:
-                raise ValueError(f"Expected '{name}' of at least 0 (got {number})")
-        known = not isinstance(defects, str) and set(defects) <= set(_KINDS)
-        if not known or len(set(defects)) < len(defects):
-            raise ValueError(
-                f"Expected 'defects' among {list(_KINDS)}, each once (got {defects!r})"
-            )
-        if not defects and num_test_anomalous:
-            raise ValueError("Expected 'defects' for the anomalous test images (got none)")
         if not 0 < scale[0] <= scale[1] <= 1:
             raise ValueError(f"Expected 'scale' as 0 < smallest <= largest <= 1 (got {scale})")
-        self.image_size = image_size
-        self.source = os.fspath(source)
+        numbers = {
+            "num_train": num_train,
+            "num_val": num_val,
+            "num_test_good": num_test_good,
+            "num_test_anomalous": num_test_anomalous,
+        }
+        super().__init__(split, source, image_size, numbers, defects, seed, transform)
         self.num_wrong_cells = num_wrong_cells
         self.scale = scale
-        self.seed = seed
-        drawn = [""] * {"train": num_train, "val": num_val, "test": num_test_good}[self.split]
-        if self.split == "test":
-            each, rest = divmod(num_test_anomalous, max(1, len(defects)))
-            for place, defect in enumerate(defects):
-                drawn += [defect] * (each + (place < rest))
-        self.samples = [
-            Sample(f"{self.split}/{defect or 'good'}/{i:03d}", _KINDS.get(defect, "good"), defect)
-            for i, defect in enumerate(drawn)
-        ]
         self._draw(DigitSource(source, root, download))
 
     def _draw(self, source: "DigitSource") -> None:
@@ -163,9 +221,7 @@ class DigitAnatomy(AnomalyDataset):
 
         crop = RandomResizedCrop(_CELL, self.scale, ratio=(1.0, 1.0))
         pools = source.pools[self.split]
-        # One random stream for the good image, another one for the defect.
-        key = [self.seed, _SPLITS.index(self.split), place]
-        rng, defect_rng = (np.random.default_rng([*key, stream]) for stream in (0, 1))
+        rng, defect_rng = self.generators(place)
 
         def draw(digit: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
             chosen = int(rng.choice(pools[digit]))
@@ -192,28 +248,12 @@ class DigitAnatomy(AnomalyDataset):
         """All images, ``[len, 3, image_size, image_size]`` in [0, 1], without ``transform``."""
         return self._enlarge(self._pixels[list(self.indices())])
 
-    @property
-    def digits(self) -> Tensor:
-        """Digit of each cell, ``[len, 9]``; -1 where the cell is black."""
-        return self._digits[list(self.indices())]
-
-    @property
-    def sources(self) -> Tensor:
-        """Place of each cell's digit in the source, ``[len, 9]``; -1 where the cell is black."""
-        return self._sources[list(self.indices())]
-
     def _enlarge(self, pixels: Tensor) -> Tensor:
         gray = pixels[:, None].float() / 255
         if self.image_size != _SIDE:
             size = (self.image_size, self.image_size)
             gray = F.interpolate(gray, size, mode="bilinear", align_corners=False)
         return gray.repeat(1, 3, 1, 1)
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({len(self)}, split={self.split!r}, source={self.source!r}, "
-            f"image_size={self.image_size})"
-        )
 
 
 class _Cells:
