@@ -130,9 +130,15 @@ class GraphConstructor(nn.Module):
         reset(self.stem)
         nn.init.zeros_(self.position)
 
-    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Returns the node features ``[B * N, channels]`` and the grid's ``(rows, columns)``."""
-        if images.size(2) % 4 or images.size(3) % 4:
+    def embed(self, images: Tensor, whole_cells: bool = True) -> tuple[Tensor, tuple[int, int]]:
+        """Returns the node features ``[B * N, channels]`` and the grid's ``(rows, columns)``.
+
+        Args:
+            images: Images ``[B, 3, H, W]``.
+            whole_cells: Whether H and W must be divisible by 4; otherwise the grid's sides are rounded
+                up.
+        """
+        if whole_cells and (images.size(2) % 4 or images.size(3) % 4):
             raise ValueError(
                 f"Expected sides divisible by 4 (got {images.size(2)} x {images.size(3)})"
             )

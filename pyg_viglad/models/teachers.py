@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyg_viglad.files import atomic_path, write_json
+from pyg_viglad.files import atomic_path, read_tensors, write_json
 from pyg_viglad.models.gpdn import Network, make_network
 from pyg_viglad.models.pdn import PDN, PDNSize
 
@@ -57,8 +57,12 @@ def load_teacher(source: str | os.PathLike[str] = SHIPPED_TEACHER) -> PDN:
     if source == SHIPPED_TEACHER:
         folder = resources.files("pyg_viglad.models") / "weights"
         with resources.as_file(folder / "pdn_small_mobilenetv1.safetensors") as file:
-            return _from_state(*_read(file), str(source))
-    return _from_state(*_read(Path(source)), str(source))
+            return _from_state(*read_tensors(file, "teacher weights"), str(source))
+    if not Path(source).is_file():
+        raise FileNotFoundError(
+            f"Expected a teacher file or {SHIPPED_TEACHER!r} (got '{source}', which is no file)"
+        )
+    return _from_state(*read_tensors(source, "teacher weights"), str(source))
 
 
 def save_teacher(teacher: PDN, path: str | os.PathLike[str], card: dict[str, Any]) -> None:
@@ -98,34 +102,6 @@ def save_teacher(teacher: PDN, path: str | os.PathLike[str], card: dict[str, Any
     with atomic_path(path) as partial:
         save_file(state, partial, {key: str(value) for key, value in options.items()} or None)
     write_json(path.with_suffix(".json"), card)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Returns the tensors of a file, and the options of a graph block where the file states them."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected a teacher file or {SHIPPED_TEACHER!r} (got '{path}', which is no file)"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors import safe_open
-
-            with safe_open(path, "pt") as file:
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                return tensors, file.metadata() or {}
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # torch's message about a file that it would have to unpickle fills a screen.
-        raise ValueError(
-            f"Expected '{path}' to hold plain teacher weights (got {type(error).__name__})"
-        ) from error
-    while isinstance(state, dict) and ("state_dict" in state or "model" in state):
-        state = state.get("state_dict", state.get("model"))
-    if not isinstance(state, dict):
-        raise ValueError(
-            f"Expected '{path}' to hold a dictionary of tensors (got {type(state).__name__})"
-        )
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)}, {}
 
 
 def _from_state(state: dict[str, Tensor], options: dict[str, str], name: str) -> PDN:
