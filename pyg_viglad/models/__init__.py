@@ -13,6 +13,7 @@ from pyg_viglad.models.teachers import (
 )
 from pyg_viglad.models.vig import ViG
 from pyg_viglad.models.vig_autoencoder import ViGAutoEncoder
+from pyg_viglad.models.vig_stage import ViGStage
 from pyg_viglad.models.viglad import Features, Prediction, ViGLAD, hard_mean
 from pyg_viglad.models.vision_gnn import VisionGNN
 
@@ -29,6 +30,7 @@ __all__ = [
     "ViG",
     "ViGAutoEncoder",
     "ViGLAD",
+    "ViGStage",
     "VisionGNN",
     "grid_graphs",
     "hard_mean",
