@@ -4,6 +4,7 @@ A graph is a ``Data`` or ``Batch`` with ``edge_index`` ``[2, E]`` (row 0 the nei
 nearest first), ``pos``, ``grid_size`` and ``img_size``; see :mod:`pyg_viglad.graphs.patches`.
 """
 
+from pyg_viglad.graphs.explain import EdgeOcclusion, explain_node, explained_neighbors
 from pyg_viglad.graphs.export import export_graph, write_graphml, write_node_link
 from pyg_viglad.graphs.measures import (
     NeighborChanges,
@@ -29,9 +30,12 @@ from pyg_viglad.graphs.record import record_graphs, select_graphs
 
 __all__ = [
     "SCORES",
+    "EdgeOcclusion",
     "NeighborChanges",
     "connected_components",
     "edge_length",
+    "explain_node",
+    "explained_neighbors",
     "export_graph",
     "graph_measures",
     "graph_of_image",
