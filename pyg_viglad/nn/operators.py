@@ -178,14 +178,8 @@ def make_operator(
         ...     "kernel_size": 5, "edge_features": ["position"]})
         OperatorAdapter(GMMConv(8, 16, dim=2), edge_features=['position'])
     """
-    if not callable(operator) and _short(operator) not in _known_names():
-        names = (*OPERATORS, *(name for name, _ in _REGISTERED.values()))
-        raise ValueError(
-            f"Expected 'operator' to be one of {names}, the name of an operator of PyG, a "
-            f"factory or an operator (got {operator!r})"
-        )
     kwargs = dict(operator_kwargs or {})
-    features = _check_features(kwargs.pop("edge_features", ()))
+    features = _check_features(kwargs.pop("edge_features", None) or ())
     made: nn.Module
     linear = None
     if isinstance(operator, nn.Module):
@@ -238,8 +232,14 @@ def _build(
     features: tuple[str, ...],
 ) -> tuple[nn.Module, nn.Linear | None]:
     """Builds an operator, and the linear layer before it where it keeps the number of channels."""
-    if isinstance(operator, str):
+    if not callable(operator):
         short = _short(operator)
+        if short not in _known_names():
+            names = (*OPERATORS, *(name for name, _ in _REGISTERED.values()))
+            raise ValueError(
+                f"Expected 'operator' to be one of {names}, the name of an operator of PyG, a "
+                f"factory or an operator (got {operator!r})"
+            )
         if short in _OWN:
             return _OWN[short](in_channels, out_channels, **{"heads": heads, **kwargs}), None
         if short in _REGISTERED:
@@ -436,7 +436,8 @@ class OperatorAdapter(nn.Module):
             edge_index: Edges ``[2, E]``, or whatever else the operator takes.
             size: Of the common call of operators, not used.
             k: Of the common call of operators, not used.
-            grid_size: Rows and columns of each image's nodes, for what depends on places.
+            grid_size: Rows and columns of each image's nodes, needed for positions, for more than
+                one relation and by ``GPSConv``.
 
         Returns:
             ``[N, out_channels]``.
@@ -514,8 +515,7 @@ def _edge_attr(
 
 def _distances(pair: PairTensor, edge_index: Tensor) -> Tensor:
     """Returns the distance between the L2-normalised features of neighbour and centre ``[E]``."""
-    dtype = torch.promote_types(pair[1].dtype, torch.float32)
-    source, target = (F.normalize(part.detach().to(dtype)) for part in pair)
+    source, target = (F.normalize(part.detach().to(_precision(part))) for part in pair)
     distances: Tensor = (source[edge_index[0]] - target[edge_index[1]]).norm(dim=1)
     return distances.to(pair[1].dtype)
 
@@ -523,7 +523,7 @@ def _distances(pair: PairTensor, edge_index: Tensor) -> Tensor:
 def _offsets(
     pair: PairTensor, edge_index: Tensor, grid_size: tuple[int, int] | None
 ) -> tuple[Tensor, Tensor]:
-    """Returns how many columns and rows each neighbour lies right of and below its centre.
+    """Returns how many columns and rows each neighbour lies right of and below its centre, ``[E]``.
 
     A pooled node lies in the middle of its cell, as large as the number of pooled nodes tells.
     """
@@ -548,11 +548,16 @@ def _offsets(
     source = source % (rows // height * wide)
     right = source % wide * width + (width - 1) / 2 - centre % columns
     down = source // wide * height + (height - 1) / 2 - centre // columns
-    return right, down
+    return right.to(_precision(pair[1])), down.to(_precision(pair[1]))
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    """Returns the type in which edge features are computed, at least float32."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _given(grid_size: tuple[int, int] | None) -> tuple[int, int]:
     """Returns ``grid_size``, or raises an error without one."""
     if grid_size is None:
-        raise ValueError("Expected 'grid_size' with an operator that reads places (got None)")
+        raise ValueError("Expected 'grid_size' to place the nodes in their images (got None)")
     return grid_size

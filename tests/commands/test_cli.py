@@ -11,10 +11,13 @@ import pytest
 import yaml
 from matplotlib.image import imread
 from PIL import Image
+from torch_geometric.nn import GATConv
 
-from pyg_viglad.cli import main
-from pyg_viglad.commands import predict
+from pyg_viglad import ViGLAD
+from pyg_viglad.cli import CommandParser, main
+from pyg_viglad.commands import predict, train
 from pyg_viglad.datasets import DigitAnatomy
+from pyg_viglad.nn import register_operator
 from tests.datasets.trees.full import write_full
 
 FEW = '{"num_train": 8, "num_val": 4, "num_test_good": 3, "num_test_anomalous": 4}'
@@ -67,6 +70,22 @@ def test_graph_blocks_in_teacher_and_student(tmp_path):
     model = ViGLAD.from_pretrained(folder / "model")
     assert {type(model.teacher), type(model.student)} == {GPDN}
     assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["student"] == "gpdn"
+
+
+def test_operators_with_arguments(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyg_viglad.nn.operators._REGISTERED", {})
+    register_operator("my_conv")(lambda i, o, **kwargs: GATConv(i, o, **kwargs))
+    model = {"size": "small", "image_size": 96, "operator": "my_conv"}
+    model["operator_kwargs"] = {"edge_dim": 2, "edge_features": ["position"]}
+    (tmp_path / "options.yaml").write_text(yaml.safe_dump({"model": model}))
+    parser = CommandParser()
+    parser.add_commands({"train": train})
+    as_yaml = ["train", "--config", str(tmp_path / "options.yaml")]
+    as_options = ["train", *SMALL[:4], "--model.operator", "my_conv", "--model.operator_kwargs"]
+    for arguments in (as_yaml, [*as_options, json.dumps(model["operator_kwargs"])]):
+        detector = ViGLAD(**parser.parse_args(arguments).as_dict()["train"]["model"])
+        conv = detector.autoencoder.encoder[0][0].conv
+        assert (type(conv.conv), conv.edge_features) == (GATConv, ("position",))
 
 
 def test_resolved_config_runs_again(run, tmp_path):

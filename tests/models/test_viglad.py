@@ -14,6 +14,7 @@ from torch_geometric.nn import GraphConv, MeanAggregation
 from pyg_viglad import PDN, ViGLAD
 from pyg_viglad.models import ConvAutoEncoder, Prediction, hard_mean
 from pyg_viglad.models.viglad import _jitter_color
+from pyg_viglad.nn import register_operator
 from pyg_viglad.scoring import NodeNeighbors
 from pyg_viglad.transforms import IMAGENET_MEAN, IMAGENET_STD
 from tests.oracles import scoring as oracle
@@ -331,6 +332,27 @@ def test_operator_kwargs_are_passed_and_saved(tmp_path):
     options["operator_kwargs"] = {"aggr": MeanAggregation()}  # which JSON cannot hold
     ViGLAD("small", 96, PDN("small", 6), **options).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="pass `operator=`"):
+        ViGLAD.from_pretrained(tmp_path)
+
+
+def test_edge_features_are_saved(tmp_path):
+    options = {"edge_features": ("distance", "position")}
+    model = ViGLAD("small", 96, PDN("small", 6), operator="gatv2", operator_kwargs=options).eval()
+    model.save_pretrained(tmp_path)
+    loaded = ViGLAD.from_pretrained(tmp_path)
+    assert loaded.config["operator_kwargs"] == {"edge_features": ["distance", "position"]}
+    images = normal_images(2, size=64)
+    assert torch.equal(loaded.autoencoder(images), model.autoencoder(images))
+
+
+def test_registered_operators_load_where_they_are_registered(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyg_viglad.nn.operators._REGISTERED", {})
+    register_operator("mean_graph")(lambda i, o: GraphConv(i, o, aggr="mean"))
+    ViGLAD("small", 96, PDN("small", 6), operator="mean_graph").save_pretrained(tmp_path)
+    loaded = ViGLAD.from_pretrained(tmp_path)
+    assert loaded.autoencoder.encoder[0][0].conv.conv.aggr == "mean"
+    monkeypatch.setattr("pyg_viglad.nn.operators._REGISTERED", {})
+    with pytest.raises(ValueError, match=r"'operator' to be one of .*got 'mean_graph'"):
         ViGLAD.from_pretrained(tmp_path)
 
 

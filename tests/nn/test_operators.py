@@ -261,6 +261,7 @@ class Wide(MessagePassing):
         ("GCNConv", {"edge_features": ["position"]}, r"\['distance'\] with GCN.*\['position'\]"),
         ("sage", {"edge_features": ["distance"]}, r"to be \[\] with SAGEConv.*\['distance'\]"),
         ("max_relative", {"edge_features": ["distance"]}, "no 'edge_features' with MaxRelative"),
+        ("DirGNNConv", {"conv": "magic"}, "got 'magic'"),
         ("FAConv", {"edge_features": ["distance"]}, "normalize=False and 'edge_features'"),
     ],
 )
@@ -326,10 +327,10 @@ def test_edge_features(cell, pair):
     ):
         adapter = make_operator(Probe(), 8, 16, operator_kwargs={"edge_features": names}).double()
         adapter(x, edges, grid_size=grid_size)
-        assert torch.allclose(adapter.conv.seen, oracle[:, columns], atol=1e-12)
+        assert torch.allclose(adapter.conv.seen, oracle[:, columns], rtol=0, atol=1e-12)
     adapter = make_operator(WeightProbe(), 8, 16, operator_kwargs={"edge_features": "distance"})
     adapter.double()(x, edges)
-    assert torch.allclose(adapter.conv.seen, (-(oracle[:, :1] ** 2)).exp(), atol=1e-12)
+    assert torch.allclose(adapter.conv.seen, (-(oracle[:, :1] ** 2)).exp(), rtol=0, atol=1e-12)
 
 
 def test_distance_of_equal_nodes_is_zero_and_has_no_gradient():

@@ -124,6 +124,30 @@ def test_operators(block, operator):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("reduce_ratio", [1, 2])
+def test_edge_features(block, reduce_ratio):
+    options = {"edge_features": ["distance", "position"]}
+    module = block(8, 4, operator="gatv2", operator_kwargs=options, reduce_ratio=reduce_ratio)
+    x = torch.randn(60, 8, requires_grad=True)
+    module(x, batch_size=2, grid_size=(5, 6)).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+    module = module.eval()
+    alone = [module(part, grid_size=(5, 6)) for part in (x[:30], x[30:])]
+    assert torch.allclose(module(x, grid_size=(5, 6), batch_size=2), torch.cat(alone), atol=1e-5)
+    with pytest.raises(ValueError, match="'grid_size'"):
+        module(x)
+
+
+def test_edge_weights_in_graphs_of_other_sizes():
+    options = {"edge_features": ["distance"]}
+    module = ConvViG(8, 4, operator="GCNConv", operator_kwargs=options).eval()
+    parts = [torch.randn(7, 8), torch.randn(12, 8)]
+    batch = torch.tensor([0] * 7 + [1] * 12)
+    together = module(torch.cat(parts), batch=batch)
+    assert torch.allclose(together, torch.cat([module(part) for part in parts]), atol=1e-5)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
 def test_one_node_in_training(block):
     module = block(8, k=4).train()
     out = module(torch.randn(1, 8))
