@@ -1,6 +1,16 @@
 """Nearest-neighbour graphs, graph operators, and the vision graph blocks built from them."""
 
 from pyg_viglad.nn.graph_builders import GRAPHS, KNN, Graph, make_graph
+from pyg_viglad.nn.hypergraph import (
+    HyperedgeConv,
+    HyperedgeData,
+    Hyperedges,
+    Hypergraph,
+    fuzzy_c_means,
+    hyperedges,
+    join_hyperedges,
+    to_hypergraph,
+)
 from pyg_viglad.nn.knn_graph import knn_graph
 from pyg_viglad.nn.max_relative_conv import MaxRelativeConv, MaxRelativeDeconv
 from pyg_viglad.nn.node_norm import NodeNorm, keep_running_statistics
@@ -24,6 +34,10 @@ __all__ = [
     "Downsample",
     "Graph",
     "GroupedLinear",
+    "HyperedgeConv",
+    "HyperedgeData",
+    "Hyperedges",
+    "Hypergraph",
     "MaxRelativeConv",
     "MaxRelativeDeconv",
     "NodeNorm",
@@ -34,12 +48,16 @@ __all__ = [
     "ViGEdgeConv",
     "ViGGINConv",
     "ViGSAGEConv",
+    "fuzzy_c_means",
+    "hyperedges",
+    "join_hyperedges",
     "keep_running_statistics",
     "knn_graph",
     "make_graph",
     "make_operator",
     "position_codes",
     "register_operator",
+    "to_hypergraph",
     "to_maps",
     "to_nodes",
 ]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
 
+from pyg_viglad.nn.hypergraph import Hypergraph
 from pyg_viglad.nn.knn_graph import knn_graph
 
 __all__ = ["GRAPHS", "KNN", "Graph", "make_graph"]
@@ -52,7 +53,7 @@ class KNN:
         )
 
 
-GRAPHS: dict[str, Callable[..., Any]] = {"knn": KNN}
+GRAPHS: dict[str, Callable[..., Any]] = {"knn": KNN, "hypergraph": Hypergraph}
 
 
 def make_graph(
@@ -77,7 +78,8 @@ def make_graph(
 
     Returns:
         The builder. Where its attribute ``regular`` is true, all nodes of graphs of equal size have
-        equally many edges, grouped by centre.
+        equally many edges, grouped by centre. Where its attribute ``hypergraph`` is true, it returns
+        :class:`~pyg_viglad.nn.Hyperedges` in the place of edges, for operators with that attribute.
 
     Raises:
         ValueError: If the name is unknown or an argument does not fit.

@@ -1,6 +1,7 @@
 """The vision graph blocks of encoder and decoder."""
 
 from functools import lru_cache, partial
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
 from pyg_viglad.nn.graph_builders import KNN, Graph, make_graph
+from pyg_viglad.nn.hypergraph import Hyperedges, join_hyperedges
 from pyg_viglad.nn.max_relative_conv import MaxRelativeDeconv
 from pyg_viglad.nn.node_norm import NodeNorm
 from pyg_viglad.nn.operators import Operator, make_operator
@@ -75,6 +77,14 @@ class ViGBlock(nn.Module):
             if value < 1:
                 raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
         self.graph = make_graph(graph, k, dilation, graph_kwargs)
+        if _of_hyperedges(self.graph) != _of_hyperedges(conv):
+            makes, reads = (
+                "hyperedges" if _of_hyperedges(part) else "edges" for part in (self.graph, conv)
+            )
+            raise ValueError(
+                f"Expected an operator that reads the {makes} of graph {self.graph} "
+                f"(got {conv}, which reads {reads})"
+            )
         pyramid = reduce_ratio > 1 or relative_position is not None
         if pyramid and not isinstance(self.graph, KNN):
             raise ValueError(
@@ -116,20 +126,20 @@ class ViGBlock(nn.Module):
     def forward(
         self,
         x: Tensor,
-        edge_index: Tensor | None = None,
+        edge_index: Tensor | Hyperedges | None = None,
         batch: Tensor | None = None,
         *,
         batch_size: int | None = None,
         grid_size: tuple[int, int] | None = None,
         k: int | None = None,
         return_edge_index: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    ) -> Tensor | tuple[Tensor, Tensor | Hyperedges]:
         """Runs the forward pass.
 
         Args:
             x: Node features ``[N, channels]``.
-            edge_index: Edges ``[2, E]``. If not given, the graph is built from the features that
-                enter the operator.
+            edge_index: Edges ``[2, E]``, or hyperedges for an operator that reads those. If not
+                given, the graph is built from the features that enter the operator.
             batch: Graph of each node ``[N]``, sorted; not needed for graphs of equal size.
             batch_size: Number of graphs of equal size (default: 1, if there is no ``batch``).
             grid_size: Rows and columns of each graph, needed by a kernel of 3, ``reduce_ratio``
@@ -175,7 +185,7 @@ class ViGBlock(nn.Module):
         batch: Tensor | None,
         batch_size: int | None,
         grid_size: tuple[int, int] | None,
-    ) -> tuple[Tensor, int | None]:
+    ) -> tuple[Tensor | Hyperedges, int | None]:
         """Returns the edges that the graph builder chooses, and k if all nodes have as many."""
         if batch is None:
             options: dict[str, Any] = {"y": source} if self.reduce_ratio > 1 else {}
@@ -188,12 +198,13 @@ class ViGBlock(nn.Module):
             return edge_index, edge_index.size(1) // x.size(0) if regular else None
         if bool((batch[1:] < batch[:-1]).any()):
             raise ValueError("Expected 'batch' to be sorted (got a lower number after a higher)")
-        edges, first = [], 0
-        for part in torch.split(x, torch.bincount(batch).tolist()):
-            if part.size(0):
-                edges.append(self.graph(part, 1, None) + first)
-            first += part.size(0)
-        return torch.cat(edges, dim=1), None
+        sizes = torch.bincount(batch).tolist()
+        edges = [self.graph(part, 1, None) for part in torch.split(x, sizes) if part.size(0)]
+        sizes = [size for size in sizes if size]
+        if isinstance(edges[0], Hyperedges):
+            return join_hyperedges(edges, sizes), None
+        firsts = accumulate(sizes[:-1], initial=0)
+        return torch.cat([e + first for e, first in zip(edges, firsts, strict=True)], dim=1), None
 
     def _drop(self, x: Tensor, batch: Tensor | None, batch_size: int | None) -> Tensor:
         """Drops the branch of whole graphs at random in training."""
@@ -208,6 +219,11 @@ class ViGBlock(nn.Module):
     def extra_repr(self) -> str:
         """Returns the sizes."""
         return f"{self.channels}, k={self.k}, dilation={self.dilation}"
+
+
+def _of_hyperedges(part: object) -> bool:
+    """Whether a graph builder makes hyperedges, or an operator reads them."""
+    return bool(getattr(part, "hypergraph", False))
 
 
 def position_codes(

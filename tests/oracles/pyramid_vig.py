@@ -52,10 +52,13 @@ def backbone(model, variant):
     return entries
 
 
-def reference_state(model, variant, num_classes=10, seed=0, table_dtype=torch.float64):
+def reference_state(
+    model, variant, num_classes=10, seed=0, table_dtype=torch.float64, operator=None
+):
     """A random state dict of the published layout, its batch-norm statistics run in on two images.
 
-    Published tables are float32; those of float64 leave no near-ties that rounding could swap.
+    Published tables are float32; those of float64 leave no near-ties that rounding could swap. With an
+    ``operator`` as :func:`vig_oracle` takes it the layout is that of Vision HGNN.
     """
     generator = torch.Generator().manual_seed(seed)
     state = {}
@@ -98,8 +101,18 @@ def reference_state(model, variant, num_classes=10, seed=0, table_dtype=torch.fl
             state[f"{name}.0.relative_pos"] = table
         conv(f"{name}.0.fc1.0", width, width)
         norm(f"{name}.0.fc1.1", width)
-        conv(f"{name}.0.graph_conv.gconv.nn.0", 2 * width, 2 * width, groups=GROUPS)
-        norm(f"{name}.0.graph_conv.gconv.nn.1", 2 * width)
+        gconv = f"{name}.0.graph_conv.gconv"
+        if operator is None:
+            conv(f"{gconv}.nn.0", 2 * width, 2 * width, groups=GROUPS)
+            norm(f"{gconv}.nn.1", 2 * width)
+        else:
+            state[f"{gconv}.eps"] = 0.3 * torch.randn(1, generator=generator)
+            for layer, c_out in (
+                ("nn_node_to_hyperedge", width),
+                ("nn_hyperedge_to_node", 2 * width),
+            ):
+                conv(f"{gconv}.{layer}.0", width, c_out, groups=GROUPS)
+                norm(f"{gconv}.{layer}.1", c_out)
         conv(f"{name}.0.fc2.0", 2 * width, width)
         norm(f"{name}.0.fc2.1", width)
         conv(f"{name}.1.fc1.0", width, 4 * width)
@@ -110,15 +123,17 @@ def reference_state(model, variant, num_classes=10, seed=0, table_dtype=torch.fl
     norm("prediction.1", 1024)
     conv("prediction.4", 1024, num_classes)
     images = torch.rand(2, 3, 224, 224, generator=generator) * 2 - 1
-    vig_oracle(state, images, model, variant, dtype=torch.float32, run_in=True)
+    vig_oracle(state, images, model, variant, torch.float32, run_in=True, operator=operator)
     return state
 
 
 @torch.no_grad()
-def vig_oracle(state, images, model, variant, dtype=torch.float64, run_in=False):
+def vig_oracle(state, images, model, variant, dtype=torch.float64, run_in=False, operator=None):
     """Logits ``[B, classes]`` and the neighbours ``[B, N, k]`` of every block.
 
-    With ``run_in`` the statistics of the batch are used, and become those of the state dict.
+    With ``run_in`` the statistics of the batch are used, and become those of the state dict. An
+    ``operator`` ``(maps, eps, layer) -> maps`` takes the place of the max-relative one, and there are no
+    neighbours; ``layer(maps, name)`` is one of its layers.
     """
     weights = {
         key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()
@@ -157,13 +172,20 @@ def vig_oracle(state, images, model, variant, dtype=torch.float64, run_in=False)
             x = norm(conv(x, f"{name}.conv.0", 2, 1), f"{name}.conv.1")
             continue
         hidden = norm(conv(x, f"{name}.0.fc1.0"), f"{name}.0.fc1.1")
-        pooled = F.avg_pool2d(hidden, entry[3])
-        table = weights.get(f"{name}.0.relative_pos")
-        index = nearest(hidden, pooled, entry[1], entry[2], table)
-        neighbors.append(index)
-        joined = interleave(hidden, largest_difference(hidden, pooled, index))
-        out = conv(joined, f"{name}.0.graph_conv.gconv.nn.0", groups=GROUPS)
-        out = F.gelu(norm(out, f"{name}.0.graph_conv.gconv.nn.1"))
+        gconv = f"{name}.0.graph_conv.gconv"
+
+        def layer(maps, part, gconv=gconv):
+            maps = conv(maps, f"{gconv}.{part}.0", groups=GROUPS)
+            return F.gelu(norm(maps, f"{gconv}.{part}.1"))
+
+        if operator is None:
+            pooled = F.avg_pool2d(hidden, entry[3])
+            table = weights.get(f"{name}.0.relative_pos")
+            index = nearest(hidden, pooled, entry[1], entry[2], table)
+            neighbors.append(index)
+            out = layer(interleave(hidden, largest_difference(hidden, pooled, index)), "nn")
+        else:
+            out = operator(hidden, weights[f"{gconv}.eps"], layer)
         x = norm(conv(out, f"{name}.0.fc2.0"), f"{name}.0.fc2.1") + x
         out = F.gelu(norm(conv(x, f"{name}.1.fc1.0"), f"{name}.1.fc1.1"))
         x = norm(conv(out, f"{name}.1.fc2.0"), f"{name}.1.fc2.1") + x
