@@ -10,6 +10,7 @@ PNG and PDF.
 from pyg_viglad.visualization.plot_ablation import plot_ablation
 from pyg_viglad.visualization.plot_anomaly_maps import plot_anomaly_maps
 from pyg_viglad.visualization.plot_block_strip import plot_block_strip
+from pyg_viglad.visualization.plot_explanation import plot_explanation
 from pyg_viglad.visualization.plot_graph import plot_graph
 from pyg_viglad.visualization.plot_neighbors import plot_neighbors
 from pyg_viglad.visualization.plot_node_graphs import plot_node_graphs
@@ -23,6 +24,7 @@ __all__ = [
     "plot_ablation",
     "plot_anomaly_maps",
     "plot_block_strip",
+    "plot_explanation",
     "plot_graph",
     "plot_neighbors",
     "plot_node_graphs",

@@ -12,7 +12,7 @@ from matplotlib import patheffects as pe
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import offset_copy
@@ -45,6 +45,7 @@ __all__ = [
     "mask_outline",
     "rank_colors",
     "show_image",
+    "weight_colors",
     "width_on_paper",
     "wrap",
     "write",
@@ -89,6 +90,14 @@ def rank_colors(count: int) -> ScalarMappable:
     colors = colormaps["viridis"](np.linspace(0.0, 0.95, max(count, 2)))[:count]
     norm = BoundaryNorm(np.arange(count + 1) + 0.5, count)
     return ScalarMappable(norm, ListedColormap(colors, name="ranks"))
+
+
+def weight_colors() -> ScalarMappable:
+    """Returns the colours of weights from 0 (light gray, so that it is overlooked) to 1 (dark)."""
+    weight = np.linspace(0, 1, 256)
+    faded = np.clip(1 - 4 * weight, 0, 1)[:, None]
+    colors = faded * np.array([0.8, 0.8, 0.8, 1]) + (1 - faded) * colormaps["viridis_r"](weight)
+    return ScalarMappable(Normalize(0, 1), ListedColormap(colors, name="weights"))
 
 
 def format_number(value: float, digits: int) -> str:
@@ -170,11 +179,14 @@ def draw_node(
     colors: ScalarMappable,
     *,
     dimming: float,
+    weights: Sequence[float] | None = None,
     marks: bool = False,
 ) -> None:
     """Draws the picture, a node's patch, its neighbours' patches (nearest first) and the lines to them.
 
-    With ``marks``, neighbours are small squares without numbers, for panels that patches would fill.
+    With ``weights`` in [0, 1], the largest first, they give the colours and the widths of the lines in the
+    place of the ranks. With ``marks``, neighbours are small squares without numbers, for panels that
+    patches would fill.
     """
     size = size_of(picture)
     show_image(panel, dim(picture, dimming), size)
@@ -184,18 +196,25 @@ def draw_node(
     small, tiny = marks or points < 9, marks or points < _LEAST
     stroke = _TINY if tiny else _SMALL if small else _LARGE
     mark = np.maximum(patch, _LEAST * point)  # seen even where a patch is not
+    ranks: Array = np.arange(1, len(neighbors) + 1)
+    values = ranks if weights is None else np.array(weights)
     if neighbors:
         # The farthest first, so that the nearest lie on top.
         order = list(neighbors)[::-1]
-        by_rank: dict[str, Any] = {"array": np.arange(len(order), 0, -1)}
+        by_rank: dict[str, Any] = {"array": values[::-1]}
+        heavy: Array = np.ones(len(order))
+        widths: Array = stroke.line * heavy
+        if weights is not None:
+            heavy, widths = values[::-1], stroke.line * (0.4 + 2.1 * values[::-1])
         by_rank |= {"cmap": colors.cmap, "norm": colors.norm}
         half = np.full(2, _LEAST * point / 2) if marks else mark / 2
         squares = pos[order][:, None] + np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
         lines = [(pos[node], pos[other]) for other in order]
         look: dict[str, Any] = {"gid": "edges-casing", "zorder": 2.2, "alpha": 0.75}
-        under = LineCollection(lines, colors="white", linewidths=stroke.line_casing, **look)
+        cased = widths + heavy * (stroke.line_casing - stroke.line)
+        under = LineCollection(lines, colors="white", linewidths=cased, **look)
         look = {"gid": "edges", "zorder": 2.3, **by_rank}
-        added: list[Any] = [under, LineCollection(lines, linewidths=stroke.line, **look)]
+        added: list[Any] = [under, LineCollection(lines, linewidths=widths, **look)]
         if small:  # on the ends of the lines, which would hide them
             look = {"gid": "neighbors", "zorder": 3.5, "edgecolors": "white", **by_rank}
             added.append(PolyCollection(squares, linewidths=0.25 if tiny else 0.5, **look))
@@ -209,7 +228,7 @@ def draw_node(
     draw_node_square(panel, pos[node], mark, NODE_COLOR, stroke.node, stroke.node_casing, "node")
     if points >= 10 and not marks:
         for rank, other in enumerate(neighbors, start=1):
-            fill = colors.to_rgba(np.array(float(rank)))
+            fill = colors.to_rgba(np.array(float(values[rank - 1])))
             bright = float(np.dot(fill[:3], [0.299, 0.587, 0.114])) > 0.5
             panel.text(
                 float(pos[other][0]),

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from torch_geometric.data import Data
 
 from pyg_viglad import visualization
 from pyg_viglad.visualization import (
     plot_ablation,
     plot_anomaly_maps,
     plot_block_strip,
+    plot_explanation,
     plot_graph,
     plot_neighbors,
     plot_node_graphs,
@@ -23,6 +25,9 @@ from tests.visualization.helpers import assert_inside, graph, one, render
 IMAGES = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
 MAPS = torch.rand(2, 8, 12)
 DATA = graph(1, (8, 12), (16, 24))
+EXPLAINED = Data(
+    **DATA.to_dict(), edge_mask=torch.rand(288), center=5, error=0.1, block="decoder.11"
+)
 PAIR = {name: graph(2, (8, 12), (16, 24)) for name in ("input", "encoder", "decoder")}
 BLOCKS = {f"encoder.{n}": DATA for n in range(3)} | {f"decoder.{n}": DATA for n in range(3)}
 SCORES, KINDS = [0.0, 1.0, 2.0, 3.0], ["good", "good", "logical", "structural"]
@@ -43,6 +48,7 @@ CASES = {
     "graph-overlay": (plot_graph, (IMAGES[0], DATA, DATA), {"overlay": True}, ()),
     "block_strip": (plot_block_strip, (IMAGES[0], BLOCKS, 5), {}, (2, 3)),
     "neighbors": (plot_neighbors, (IMAGES[0], DATA, [3, 40]), {}, ()),
+    "explanation": (plot_explanation, (IMAGES[0], {"a": EXPLAINED, "b": EXPLAINED}), {}, (2,)),
     "ablation": (plot_ablation, (ABLATION,), {}, ()),
     "roc": (plot_roc, (SCORES, KINDS), {}, ()),
     "roc-several": (plot_roc, ({"a": SCORES, "b": SCORES}, KINDS), {}, (3,)),
