@@ -17,7 +17,16 @@ from pyg_viglad.files import write_text
 
 __all__ = ["BEGIN", "END", "NAMES"]
 
-NAMES = ("knn", "aggregation", "autoencoder", "memory", "scaling", "train_step", "latency")
+NAMES = (
+    "knn",
+    "aggregation",
+    "autoencoder",
+    "pyramid",
+    "memory",
+    "scaling",
+    "train_step",
+    "latency",
+)
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 _ROOT = Path(__file__).resolve().parents[2]
 

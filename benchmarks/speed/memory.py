@@ -85,7 +85,13 @@ def _measure(request: dict[str, Any]) -> float:
     torch.set_num_threads(request["threads"])
     small = _prepare(request, min(request["nodes"], 2048))
     small()  # libraries load their buffers
-    run = _prepare(request, request["nodes"])
+    return peak_beyond(_prepare(request, request["nodes"]))
+
+
+def peak_beyond(run: Callable[[], object]) -> float:
+    """Returns the MB that a call takes at its peak beyond what the process held, NaN if unknown."""
+    if not _RESET.exists():
+        return float("nan")
     ctypes.CDLL(None).malloc_trim(0)
     _RESET.write_text("5")  # resets the peak
     before = _status("VmRSS")

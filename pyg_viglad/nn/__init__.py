@@ -13,6 +13,7 @@ from pyg_viglad.nn.hypergraph import (
 )
 from pyg_viglad.nn.knn_graph import knn_graph
 from pyg_viglad.nn.max_relative_conv import MaxRelativeConv, MaxRelativeDeconv
+from pyg_viglad.nn.node_linear import NodeLinear
 from pyg_viglad.nn.node_norm import NodeNorm, keep_running_statistics
 from pyg_viglad.nn.operators import (
     OPERATORS,
@@ -40,6 +41,7 @@ __all__ = [
     "Hypergraph",
     "MaxRelativeConv",
     "MaxRelativeDeconv",
+    "NodeLinear",
     "NodeNorm",
     "Operator",
     "OperatorAdapter",

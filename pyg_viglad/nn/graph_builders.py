@@ -45,11 +45,22 @@ class KNN:
         grid_size: tuple[int, int] | None = None,
         *,
         y: Tensor | None = None,
+        codes: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Returns the edges; with ``y``, the neighbours are chosen among its rows."""
+        """Returns the edges; with ``y``, the neighbours are chosen among its rows.
+
+        See :func:`~pyg_viglad.nn.knn_graph` for ``codes``.
+        """
         k = min(self.k, (x if y is None else y).size(0) // batch_size)
         return knn_graph(
-            x, k, loop=True, cosine=True, batch_size=batch_size, dilation=self.dilation, y=y
+            x,
+            k,
+            loop=True,
+            cosine=True,
+            batch_size=batch_size,
+            dilation=self.dilation,
+            y=y,
+            codes=codes,
         )
 
 

@@ -24,6 +24,7 @@ def knn_graph(
     batch_y: Tensor | None = None,
     backend: Literal["auto", "torch", "cluster"] = "auto",
     max_memory: int | None = None,
+    codes: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     r"""Computes the edges from the ``k`` nearest neighbours of every node in feature space.
 
@@ -55,6 +56,10 @@ def knn_graph(
         max_memory: Bytes of distances held at once by ``"torch"``, at least one row of them. By
             default 2 MB on a CPU with one thread, 8 MB with several (128 rows, if that is more),
             and 64 MB on other devices.
+        codes: With ``cosine`` and ``y``, further coordinates f of the centres ``[M, D]`` and g of the
+            candidates ``[N, D]`` of each graph, as of :func:`~pyg_viglad.nn.position_codes`. The
+            squared distance then is :math:`|x - y|^2 - 2 \langle f, g \rangle`. Only for graphs of
+            equal size and ``"torch"``.
 
     Returns:
         ``edge_index`` ``[2, M * k]``, grouped by centre, nearest first. With ``y``, neighbours are
@@ -71,6 +76,11 @@ def knn_graph(
                 [0, 0, 1, 1, 2, 2]])
     """
     _check(x, k, batch, flow, batch_size, dilation, y, batch_y, backend, max_memory)
+    first, second = (None, None) if codes is None else codes
+    if codes is not None and (y is None or batch is not None or backend == "cluster" or not cosine):
+        raise ValueError(
+            "Expected 'codes' with 'y' and cosine=True, and neither 'batch' nor backend='cluster'"
+        )
 
     def search(x: Tensor, y: Tensor | None) -> Tensor:
         """Returns the edges ``[2, B * M * k]`` of graphs of equal size, features ``[B, M, C]``."""
@@ -81,16 +91,18 @@ def knn_graph(
                 f"Expected at least k = {k} candidates in each graph (got {available})"
             )
         if backend == "cluster":
-            neighbors = _neighbors(x, y, k, dilation, loop, cosine, None, cluster=True)
+            neighbors = _neighbors(x, y, None, None, k, dilation, loop, cosine, None, cluster=True)
         elif torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-            neighbors = _opaque_neighbors(x, y, k, dilation, loop, cosine, max_memory)
+            neighbors = _opaque_neighbors(
+                x, y, first, second, k, dilation, loop, cosine, max_memory
+            )
         else:
-            neighbors = _neighbors(x, y, k, dilation, loop, cosine, max_memory)
+            neighbors = _neighbors(x, y, first, second, k, dilation, loop, cosine, max_memory)
         graphs, centres, _ = neighbors.shape
-        first = torch.arange(graphs, device=x.device) * candidates
+        start = torch.arange(graphs, device=x.device) * candidates
         rows = torch.arange(graphs * centres, device=x.device).view(graphs, centres, 1)
         return torch.stack(
-            [(neighbors + first.view(-1, 1, 1)).flatten(), rows.expand_as(neighbors).flatten()]
+            [(neighbors + start.view(-1, 1, 1)).flatten(), rows.expand_as(neighbors).flatten()]
         )
 
     if x.size(0) == 0:
@@ -124,6 +136,8 @@ def _split(x: Tensor, graphs: int) -> Tensor:
 def _neighbors(
     x: Tensor,
     y: Tensor | None,
+    first: Tensor | None,
+    second: Tensor | None,
     k: int,
     dilation: int,
     loop: bool,
@@ -150,7 +164,7 @@ def _neighbors(
                 graphs = zip(x, y, strict=True)
                 parts.append(torch.stack([_nearest_by_cluster(*g, count, own) for g in graphs]))
             else:
-                parts.append(_nearest(x, y, count, own, cosine, max_memory))
+                parts.append(_nearest(x, y, first, second, count, own, cosine, max_memory))
     return torch.cat(parts, dim=2)[:, :, ::dilation]
 
 
@@ -158,6 +172,8 @@ def _neighbors(
 def _opaque_neighbors(
     x: Tensor,
     y: Optional[Tensor],  # noqa: UP045 (older versions of torch read no unions here)
+    first: Optional[Tensor],  # noqa: UP045
+    second: Optional[Tensor],  # noqa: UP045
     k: int,
     dilation: int,
     loop: bool,
@@ -165,13 +181,15 @@ def _opaque_neighbors(
     max_memory: Optional[int],  # noqa: UP045
 ) -> Tensor:
     """Keeps the search opaque to the compiler: tiling does not fuse."""
-    return _neighbors(x, y, k, dilation, loop, cosine, max_memory).contiguous()
+    return _neighbors(x, y, first, second, k, dilation, loop, cosine, max_memory).contiguous()
 
 
 @_opaque_neighbors.register_fake
 def _(
     x: Tensor,
     y: Tensor | None,
+    first: Tensor | None,
+    second: Tensor | None,
     k: int,
     dilation: int,
     loop: bool,
@@ -191,14 +209,27 @@ def _features(x: Tensor, cosine: bool) -> Tensor:
 
 
 def _nearest(
-    x: Tensor, y: Tensor, count: int, own: bool, cosine: bool, max_memory: int | None
+    x: Tensor,
+    y: Tensor,
+    first: Tensor | None,
+    second: Tensor | None,
+    count: int,
+    own: bool,
+    cosine: bool,
+    max_memory: int | None,
 ) -> Tensor:
     """Returns the ``count`` nearest candidates, nearest first, ties by index: ``[B, M, count]``."""
     if cosine:
         # Half the squared distance is |x|^2 / 2 - (<x, y> - |y|^2 / 2), in brackets one product.
         offset, half_y = (part.any(dim=2, keepdim=True).to(x.dtype) / 2 for part in (x, y))
-        x = torch.cat([x, torch.ones_like(offset)], dim=2)
-        y = torch.cat([y, -half_y], dim=2)
+        columns_x, columns_y = [x, torch.ones_like(offset)], [y, -half_y]
+        if first is not None and second is not None:  # further columns of that product
+            first, second = first.to(x.dtype), second.to(x.dtype)
+            columns_x.append(first.expand(x.size(0), -1, -1))
+            columns_y.append(second.expand(x.size(0), -1, -1))
+            # No distance may be negative.
+            offset = offset + first.norm(dim=1).max() * second.norm(dim=1).max()
+        x, y = torch.cat(columns_x, dim=2), torch.cat(columns_y, dim=2)
     else:
         offset = x.new_zeros(x.size(0), x.size(1), 1)
 
@@ -236,6 +267,8 @@ def _tiles(
     elif limit is None:
         # What fits into the cache, but no fewer than 128 rows: each tile reads all candidates.
         cache = 2**19 if torch.get_num_threads() == 1 else 2**21
+        if candidates < 256:  # what is selected takes about as much
+            cache //= 2
         limit = max(cache, 128 * candidates)
     rows = max(1, limit // candidates)
     step = max(1, rows // centres)
@@ -252,8 +285,8 @@ def _smallest(score: Tensor, offset: Tensor, count: int, index: Tensor | None = 
     computed of the selected alone.
     """
     candidates = score.size(2)
-    if index is None and candidates >= max(256, 16 * count):
-        size = 8
+    if index is None and candidates >= max(128, 16 * count):
+        size = 4 if candidates < 256 else 8
         groups = _smallest(F.max_pool1d(score, size, ceil_mode=True), offset, count)
         if score.dtype == torch.float64:
             groups = groups.sort(dim=2).values  # for the stable sort below

@@ -12,6 +12,7 @@ from torch_geometric.nn.inits import reset
 from pyg_viglad.nn.graph_builders import KNN, Graph, make_graph
 from pyg_viglad.nn.hypergraph import Hyperedges, join_hyperedges
 from pyg_viglad.nn.max_relative_conv import MaxRelativeDeconv
+from pyg_viglad.nn.node_linear import NodeLinear
 from pyg_viglad.nn.node_norm import NodeNorm
 from pyg_viglad.nn.operators import Operator, make_operator
 from pyg_viglad.nn.resample import to_maps, to_nodes
@@ -107,14 +108,14 @@ class ViGBlock(nn.Module):
         self.drop_path = drop_path
         self.reduce_ratio = reduce_ratio
         self.relative_position = relative_position
-        self.fc_in = nn.Sequential(nn.Linear(channels, channels), NodeNorm(channels))
+        self.fc_in = nn.Sequential(NodeLinear(channels, channels), NodeNorm(channels))
         self.conv = conv
-        self.fc_out = nn.Sequential(nn.Linear(2 * channels, channels), NodeNorm(channels))
+        self.fc_out = nn.Sequential(NodeLinear(2 * channels, channels), NodeNorm(channels))
         self.ffn = nn.Sequential(
-            nn.Linear(channels, hidden),
+            NodeLinear(channels, hidden),
             NodeNorm(hidden),
             nn.GELU(),
-            nn.Linear(hidden, channels),
+            NodeLinear(hidden, channels),
             NodeNorm(channels),
         )
 
@@ -190,9 +191,7 @@ class ViGBlock(nn.Module):
         if batch is None:
             options: dict[str, Any] = {"y": source} if self.reduce_ratio > 1 else {}
             if self.relative_position is not None:
-                x, options["y"] = _with_positions(
-                    x, source, batch_size or 1, self.relative_position, self.reduce_ratio
-                )
+                options = {"y": source, "codes": self._codes(x, source, batch_size or 1)}
             edge_index = self.graph(x, batch_size or 1, grid_size, **options)
             regular = x.size(0) > 0 and getattr(self.graph, "regular", False)
             return edge_index, edge_index.size(1) // x.size(0) if regular else None
@@ -205,6 +204,18 @@ class ViGBlock(nn.Module):
             return join_hyperedges(edges, sizes), None
         firsts = accumulate(sizes[:-1], initial=0)
         return torch.cat([e + first for e, first in zip(edges, firsts, strict=True)], dim=1), None
+
+    def _codes(self, x: Tensor, source: Tensor, graphs: int) -> tuple[Tensor, Tensor]:
+        """Returns the codes of the positions of the nodes and candidates of each graph."""
+        return position_codes(
+            self.channels,
+            self.relative_position or 1,
+            self.reduce_ratio,
+            x.size(0) // graphs,
+            source.size(0) // graphs,
+            dtype=torch.float64 if x.dtype == torch.float64 else torch.float32,
+            device=x.device,
+        )
 
     def _drop(self, x: Tensor, batch: Tensor | None, batch_size: int | None) -> Tensor:
         """Drops the branch of whole graphs at random in training."""
@@ -314,44 +325,6 @@ def _position_codes(
 
     pooled = resize(made, side**2 // reduce_ratio**2)
     return resize(made, nodes).to(device, dtype), resize(pooled, candidates).to(device, dtype)
-
-
-@torch.no_grad()
-def _with_positions(
-    x: Tensor, y: Tensor, graphs: int, side: int, reduce_ratio: int
-) -> tuple[Tensor, Tensor]:
-    r"""Appends positions to features such that their cosine distance ranks as in Pyramid ViG.
-
-    With unit features x and y and the codes f of :func:`position_codes`, Pyramid ViG ranks by
-    :math:`\langle x, y \rangle + \langle f, \tilde{f} \rangle - |y|^2 / 2`. This product of two
-    vectors ranks as their cosine distance once all candidates have one norm, which a further
-    column, zero for the centres, gives them.
-
-    Args:
-        x: Features of the centres ``[B * N, C]``.
-        y: Features of the candidates ``[B * M, C]``.
-        graphs: Number of graphs B.
-        side: Side of the grid for which the table is made.
-        reduce_ratio: Side of the cells over which candidates are averaged.
-
-    Returns:
-        ``[B * N, 2 * C + 2]`` and ``[B * M, 2 * C + 2]``.
-    """
-    if x.dtype not in (torch.float32, torch.float64):
-        x, y = x.float(), y.float()
-    nodes, candidates = x.size(0) // graphs, y.size(0) // graphs
-    own, others = position_codes(
-        x.size(1), side, reduce_ratio, nodes, candidates, dtype=x.dtype, device=x.device
-    )
-    x, y = F.normalize(x), F.normalize(y)
-    own, others = own.repeat(graphs, 1), others.repeat(graphs, 1)
-    square = y.square().sum(dim=1, keepdim=True)
-    longest = 1 + others.square().sum(dim=1).max()
-    others = torch.cat([others, (1 - square) / 2], dim=1)  # 0 or, for a zero vector, 1 / 2
-    rest = longest - square - others.square().sum(dim=1, keepdim=True)
-    rest = rest.clamp_min(0).sqrt()
-    ones = torch.ones_like(x[:, :1])
-    return torch.cat([x, own, ones, 0 * ones], dim=1), torch.cat([y, others, rest], dim=1)
 
 
 class ConvViG(ViGBlock):

@@ -356,3 +356,24 @@ def test_gpu_equals_cpu():
     for cosine in (True, False):
         expected = knn_graph(x, 6, dilation=2, cosine=cosine)
         assert torch.equal(knn_graph(x.cuda(), 6, dilation=2, cosine=cosine).cpu(), expected)
+
+
+@pytest.mark.parametrize(
+    ("centres", "candidates", "k"), [(40, 9, 3), (200, 196, 9), (150, 300, 17)]
+)
+def test_codes_add_a_product_to_the_distance(centres, candidates, k):
+    x, y = torch.randn(2, centres, 6).double(), torch.randn(2, candidates, 6).double()
+    y[1, 3] = 0
+    codes = (2 * torch.randn(centres, 4).double(), torch.randn(candidates, 4).double())
+    unit = [F.normalize(part, dim=2) for part in (x, y)]
+    distance = torch.cdist(*unit).square() - 2 * codes[0] @ codes[1].t()
+    expected = distance.argsort(dim=2)[:, :, : 2 * k : 2]
+    kwargs = {"cosine": True, "batch_size": 2, "dilation": 2}
+    flat = (x.flatten(0, 1), y.flatten(0, 1))
+    edges = knn_graph(flat[0], k, y=flat[1], codes=codes, **kwargs)
+    first = torch.tensor([0, candidates]).view(2, 1, 1)
+    assert torch.equal(edges[0].view(2, centres, k) - first, expected)
+    single = knn_graph(flat[0].float(), k, y=flat[1].float(), codes=codes, **kwargs)
+    assert (single == edges).double().mean() > 0.99
+    with pytest.raises(ValueError, match=r"'codes' with 'y' and cosine=True"):
+        knn_graph(flat[0], k, codes=codes, **kwargs)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from benchmarks.speed import aggregation, autoencoder, knn, memory, models, scaling
+from benchmarks.speed import aggregation, autoencoder, knn, memory, models, pyramid, scaling
 from benchmarks.speed.memory import peak_memory
 from benchmarks.speed.rivals import searches
 from benchmarks.speed.timing import compare_precisions, of_ours, time_in_turns
@@ -161,3 +161,11 @@ def test_peak_memory_of_an_aggregation():
 
 def test_times_of_a_few_nodes():
     assert min(scaling.times_of(50, 1, channels=8, k=3, dilation=1)) > 0
+
+
+def test_pyramid(capsys, monkeypatch):
+    monkeypatch.setattr(pyramid, "peak_memory", lambda *_: 1.0)
+    pyramid.main(["--batch-sizes", "2", "--rounds", "1"])
+    rows = table(capsys.readouterr().out)
+    assert [row[0] for row in rows] == ["pyg_viglad", "dense formula (ViG)"]
+    assert float(rows[1][-1]) < 1e-12  # the same neighbours
