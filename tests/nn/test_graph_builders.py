@@ -1,7 +1,32 @@
 import pytest
 import torch
+from scipy.sparse.csgraph import connected_components
+from torch_geometric.utils import to_scipy_sparse_matrix
 
-from pyg_viglad.nn import KNN, ConvViG, knn_graph, make_graph
+from pyg_viglad.nn import GRAPHS, KNN, ConvViG, knn_graph, make_graph, register_graph
+from tests.oracles import graph_builders as oracles
+
+GRID = ("window", "axial", "grid", "position")
+REGULAR = ("knn", "axial", "random", "position")
+SYMMETRIC = ("mutual", "undirected", "grid")  # and connected
+BUILDERS = (
+    ("knn", {}),
+    ("mutual", {}),
+    ("undirected", {}),
+    ("window", {"size": 3}),
+    ("window", {"size": 3, "number": 1}),
+    ("window", {"size": 4, "number": 3}),
+    ("axial", {}),
+    ("axial", {"step": 1}),
+    ("axial", {"step": 3}),
+    ("grid", {}),
+    ("random", {"seed": 5, "number": 2}),
+    ("adaptive", {}),
+    ("adaptive", {"max_neighbors": 4, "deviations": 1.0}),
+    ("position", {}),
+    ("position", {"weight": 0.3}),
+)
+PAIRS = [(seed, number) for seed in range(10) for number in range(10)]
 
 
 def ring(x, batch_size, grid_size):
@@ -10,6 +35,180 @@ def ring(x, batch_size, grid_size):
     return torch.stack(
         [torch.stack([nodes, nodes.roll(1)], 1).flatten(), nodes.repeat_interleave(2)]
     )
+
+
+def images(kind, nodes, channels=3):
+    """Features of one image, in double precision: the oracles' roundings are others."""
+    generator = torch.Generator().manual_seed(nodes)
+    if kind == "constant":
+        return torch.full((nodes, channels), 2.0, dtype=torch.float64)
+    if kind == "zero":
+        return torch.zeros(nodes, channels, dtype=torch.float64)
+    if kind == "tied":  # equal nodes, and distances that are exactly equal
+        return torch.eye(channels, dtype=torch.float64)[
+            torch.randint(channels, (nodes,), generator=generator)
+        ]
+    return torch.randn(nodes, channels, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", ["random", "tied", "constant", "zero"])
+@pytest.mark.parametrize(("name", "kwargs"), BUILDERS)
+def test_edges_and_properties(name, kwargs, kind):
+    for grid_size, k, dilation in (
+        ((6, 5), 4, 1),
+        ((3, 8), 5, 2),
+        ((7, 1), 7, 1),
+        ((2, 2), 9, 3),
+        ((1, 1), 3, 1),
+    ):
+        builder = make_graph(name, k, dilation, kwargs)
+        nodes = grid_size[0] * grid_size[1]
+        parts = [images(kind, nodes), images("random", nodes)]
+        edge_index = builder(torch.cat(parts), 2, grid_size)
+        expected = []
+        for number, part in enumerate(parts):
+            neighbors = getattr(oracles, name)(part, k, dilation, grid_size, **kwargs)
+            expected += [
+                (j + number * nodes, i + number * nodes)
+                for i, row in enumerate(neighbors)
+                for j in row
+            ]
+        assert edge_index.t().tolist() == [list(edge) for edge in expected]
+        check_properties(name, kwargs, edge_index, 2, nodes, grid_size)
+
+
+def check_properties(name, kwargs, edge_index, batch_size, nodes, grid_size):
+    degree = torch.bincount(edge_index[1], minlength=batch_size * nodes)
+    assert degree.min() >= 1
+    assert torch.equal(edge_index[1], edge_index[1].sort().values)
+    first = degree.cumsum(0) - degree
+    assert torch.equal(edge_index[0, first], torch.arange(batch_size * nodes))
+    assert torch.equal(edge_index[0] // nodes, edge_index[1] // nodes)
+    forward, backward = (edge_index[a] * batch_size * nodes + edge_index[1 - a] for a in (0, 1))
+    assert len(forward.unique()) == len(forward)
+    assert GRAPHS[name].regular == (name in REGULAR)
+    if name in REGULAR:
+        assert len(set(degree.tolist())) == 1
+    step = kwargs.get("step", 2)
+    whole = name == "axial" and all(side % step == 0 or side <= step for side in grid_size)
+    if name in SYMMETRIC or whole:
+        assert torch.equal(forward.sort().values, backward.sort().values)
+    if name in SYMMETRIC or (name == "axial" and step == 1):
+        adjacency = to_scipy_sparse_matrix(edge_index, num_nodes=batch_size * nodes)
+        assert connected_components(adjacency)[0] == batch_size
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in BUILDERS}))
+def test_single_precision_and_many_nodes(name):
+    """The properties hold where no oracle reaches: 3136 nodes, half of them alike."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 56 * 56, 16)
+    x[:, ::2] = x[:, :1]
+    edge_index = make_graph(name, 9, 2)(x.flatten(0, 1), 2, (56, 56))
+    check_properties(name, {}, edge_index, 2, 56 * 56, (56, 56))
+    alone = make_graph(name, 9, 2)(x[1], 1, (56, 56))
+    of_second = edge_index[1] >= 56 * 56
+    assert torch.equal(edge_index[:, of_second] - 56 * 56, alone)
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in BUILDERS}))
+def test_in_a_block(name):
+    """No gradient through the choice, none lost beside it; unequal graphs where no grid is read."""
+    torch.manual_seed(0)
+    block, x = ConvViG(8, k=3, graph=name), torch.randn(24, 8, requires_grad=True)
+    out, edge_index = block(x, batch_size=2, grid_size=(3, 4), return_edge_index=True)
+    assert not edge_index.requires_grad
+    assert edge_index.dtype == torch.int64
+    out.sum().backward()
+    assert x.grad.isfinite().all()
+    block.eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert block(x, batch_size=2, grid_size=(3, 4)).isfinite().all()
+    batch = torch.tensor([0] * 7 + [2] * 17)
+    if name in GRID:
+        for options in ({"batch": batch}, {"batch_size": 2}):
+            with pytest.raises(ValueError, match=rf"Expected 'grid_size' with graph '{name}'"):
+                block(x, **options)
+        with pytest.raises(ValueError, match="Expected 2 grids of 3 x 5 nodes"):
+            block(x, batch_size=2, grid_size=(3, 5))
+        return
+    out, edge_index = block(x, batch=batch, return_edge_index=True)
+    assert torch.equal(*batch[edge_index])
+    alone = block(x[7:], batch_size=1)
+    assert torch.allclose(out[7:], alone, atol=1e-5)
+
+
+def test_window_regular_where_windows_are_large_enough():
+    x = torch.randn(14 * 14, 8)
+    for number, k, degrees in ((0, 12, {12}), (1, 12, {9, 12}), (1, 9, {9})):
+        edge_index = make_graph("window", k, number=number)(x, 1, (14, 14))
+        assert set(torch.bincount(edge_index[1]).tolist()) == degrees
+
+
+def test_random_graph_by_seed_block_and_size():
+    x = torch.zeros(400, 1)
+    builders = [make_graph("random", 9, graph_kwargs={"seed": s}, number=n) for s, n in PAIRS]
+    graphs = [builder(x, 1, None) for builder in builders]
+    for graph in graphs[1:]:
+        same = (graph[0] == graphs[0][0]).view(400, 9)[:, 1:].double().mean()
+        assert same < 0.02
+    # Every node is as likely as any other.
+    degree = torch.bincount(torch.cat(graphs, dim=1)[0], minlength=400).double()
+    assert 0.8 < degree.var() / (len(graphs) * 8) < 1.2
+
+
+def test_adaptive_has_about_k_neighbors():
+    x = torch.randn(2 * 400, 16)
+    degree = torch.bincount(make_graph("adaptive", 9)(x, 2, None)[1]).double()
+    assert 7 < degree.mean() < 12
+    assert degree.max() == 18
+    assert degree.std() > 2
+
+
+def test_register_graph():
+    def define():
+        @register_graph("test_ring")
+        def make_ring(k, dilation):
+            return ring
+
+        return make_ring
+
+    try:
+        define()
+        again = define()  # as a notebook's cell
+        assert GRAPHS["test_ring"] is again
+        assert make_graph("test_ring", 3) is ring
+        with pytest.raises(ValueError, match="'test_ring', which is taken"):
+            register_graph("test_ring")(ring)
+    finally:
+        GRAPHS.pop("test_ring", None)
+    with pytest.raises(ValueError, match="'knn', which is taken"):
+        register_graph("knn")(ring)
+    with pytest.raises(ValueError, match="Expected the name and the class or factory"):
+        register_graph("nothing")(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("window", {"size": 0}),
+        ("axial", {"step": 0}),
+        ("random", {"seed": -1}),
+        ("adaptive", {"max_neighbors": 0}),
+        ("position", {"weight": -1}),
+    ],
+)
+def test_mistakes(name, kwargs):
+    (argument,) = kwargs
+    with pytest.raises(ValueError, match=f"Expected '{argument}' to be at least"):
+        make_graph(name, 3, graph_kwargs=kwargs)
+
+
+@pytest.mark.parametrize("name", ["window", "axial", "grid", "random", "position"])
+def test_traced_as_one_graph(name):
+    builder, x = make_graph(name, 3, 2), torch.randn(24, 4)
+    compiled = torch.compile(builder, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x, 2, (3, 4)), builder(x, 2, (3, 4)))
 
 
 def test_knn_is_knn_graph():
