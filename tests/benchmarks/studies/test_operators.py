@@ -35,7 +35,7 @@ TABLES = read_tables()
 
 
 def test_a_row_per_operator():
-    assert set(TABLES) == set(NAMES) == {*OPERATORS, *conv.__all__}
+    assert set(TABLES) == set(NAMES) == {*OPERATORS, "hyperedge", *conv.__all__}
     for name, row in TABLES.items():
         if "it" not in row:
             assert row["operator_kwargs"] == (f"`{ARGUMENTS[name]}`" if name in ARGUMENTS else "")
