@@ -15,6 +15,7 @@ from pyg_viglad.models.vig import ViG
 from pyg_viglad.models.vig_autoencoder import ViGAutoEncoder
 from pyg_viglad.models.vig_stage import ViGStage
 from pyg_viglad.models.viglad import Features, Prediction, ViGLAD, hard_mean
+from pyg_viglad.models.vihgnn import PyramidViHGNN, ViHGNN
 from pyg_viglad.models.vision_gnn import VisionGNN
 
 __all__ = [
@@ -27,10 +28,12 @@ __all__ = [
     "GraphConstructor",
     "Prediction",
     "PyramidViG",
+    "PyramidViHGNN",
     "ViG",
     "ViGAutoEncoder",
     "ViGLAD",
     "ViGStage",
+    "ViHGNN",
     "VisionGNN",
     "grid_graphs",
     "hard_mean",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn.inits import reset
 
-from pyg_viglad.nn import Graph, make_graph, to_nodes
+from pyg_viglad.nn import Graph, Hyperedges, make_graph, to_nodes
 from pyg_viglad.transforms import patch_centers, to_batch
 
 __all__ = ["GraphConstructor", "grid_graphs"]
@@ -34,6 +34,9 @@ def grid_graphs(
         A ``Batch`` of ``Data(x, edge_index, pos, grid_size, img_size)``: ``pos [H * W, 2]`` are the
         patches' centres in pixels (x to the right, y down).
 
+    Raises:
+        ValueError: If there are hyperedges in the place of edges.
+
     Example:
         >>> import torch
         >>> grid_graphs(torch.zeros(8, 5), torch.arange(8).expand(2, 8), (2, 2), (8, 8))[1].pos
@@ -42,6 +45,8 @@ def grid_graphs(
                 [2., 6.],
                 [6., 6.]])
     """
+    if isinstance(edge_index, Hyperedges):
+        raise ValueError("Expected edges (got hyperedges; see to_hypergraph)")
     nodes = grid_size[0] * grid_size[1]
     pos = patch_centers(grid_size, image_size, x.device).to(x.dtype)
     x = x.unflatten(0, (-1, nodes))

@@ -154,7 +154,12 @@ class ViGAutoEncoder(PyramidTrunk):
             the decoder), with ``x`` (the features among which the neighbours were chosen),
             ``edge_index``, ``distance`` (``[E]``, between L2-normalised features, in [0, 2]), ``pos``,
             ``grid_size`` and ``img_size``.
+
+        Raises:
+            ValueError: If the blocks work on hyperedges, or the images have another shape.
         """
+        if getattr(self.constructor.graph, "hypergraph", False):
+            raise ValueError(f"Expected a model on edges (got {self.constructor.graph})")
         images = to_batch(images, normalized=True)
         batch_size = images.size(0)
         seen: list[tuple[str, Tensor, Tensor | None, tuple[int, int]]] = []

@@ -13,7 +13,7 @@ from torch_geometric.data import Batch
 from torch_geometric.nn.inits import reset
 
 from pyg_viglad.files import atomic_path, read_tensors
-from pyg_viglad.nn import ConvViG, MaxRelativeConv, position_codes
+from pyg_viglad.nn import ConvViG, GroupedLinear, MaxRelativeConv, position_codes
 
 __all__ = ["VisionGNN"]
 
@@ -51,15 +51,15 @@ class VisionGNN(nn.Module):
     def reset_parameters(self) -> None:
         """Resets all learnable parameters: Kaiming-normal weights and zero biases, as published.
 
-        Operators other than the max-relative one keep the initialisation of their own.
+        PyG's operators keep the initialisation of their own where they have no ``torch.nn.Linear``.
         """
         for part in self.children():
             reset(part)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
-            elif isinstance(module, MaxRelativeConv):
-                module = module.lin
+            elif isinstance(module, MaxRelativeConv | GroupedLinear):
+                module = module.lin if isinstance(module, MaxRelativeConv) else module
                 nn.init.normal_(module.weight, std=(2 / module.weight.size(1)) ** 0.5)
             else:
                 continue

@@ -141,6 +141,8 @@ def make_operator(
             - ``"edge"`` (``EdgeConv`` with one linear layer and max aggregation), ``"sage"``
               (``SAGEConv`` with max aggregation), ``"gin"`` (``GINConv`` with one linear layer and
               a learnable :math:`\epsilon`), ``"gatv2"`` (``GATv2Conv`` with ``heads`` heads);
+            - ``"hyperedge"``, with ``graph="hypergraph"`` alone, see
+              :class:`~pyg_viglad.nn.HyperedgeConv`;
             - the name of another operator of :mod:`torch_geometric.nn.conv`, with or without
               "Conv" (``"GraphConv"``, ``"transformer"``). By name, ``add_self_loops`` is False
               where an operator has it: the graphs of the blocks contain the self-loops;

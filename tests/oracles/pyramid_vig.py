@@ -53,9 +53,9 @@ def backbone(model, variant):
 
 
 def reference_state(
-    model, variant, num_classes=10, seed=0, table_dtype=torch.float64, operator=None
+    model, variant, num_classes=10, seed=0, table_dtype=torch.float64, operator=None, images=None
 ):
-    """A random state dict of the published layout, its batch-norm statistics run in on two images.
+    """A random state dict of the published layout, its batch-norm statistics run in on images.
 
     Published tables are float32; those of float64 leave no near-ties that rounding could swap. With an
     ``operator`` as :func:`vig_oracle` takes it the layout is that of Vision HGNN.
@@ -122,7 +122,8 @@ def reference_state(
     conv("prediction.0", width, 1024)
     norm("prediction.1", 1024)
     conv("prediction.4", 1024, num_classes)
-    images = torch.rand(2, 3, 224, 224, generator=generator) * 2 - 1
+    if images is None:
+        images = torch.rand(2, 3, 224, 224, generator=generator) * 2 - 1
     vig_oracle(state, images, model, variant, torch.float32, run_in=True, operator=operator)
     return state
 

@@ -81,10 +81,7 @@ def _means(rows, lists, padding):
         for numbers in image:
             if padding == "last":
                 numbers = numbers + [last] * (longest - len(numbers))
-            mean = torch.zeros_like(rows[b, 0])
-            for number in numbers:
-                mean = mean + rows[b, number] / len(numbers)
-            means.append(mean)
+            means.append(rows[b, numbers].mean(0) if numbers else 0 * rows[b, 0])
         out.append(torch.stack(means).t())
     return torch.stack(out).unsqueeze(3)
 
@@ -100,7 +97,8 @@ def hypergraph_operator(start, k=25, padding="last", joint=True, seen=None):
     def operator(maps, eps, layer):
         with torch.no_grad():
             x = maps.flatten(2).transpose(1, 2)
-            u = start(x.size(1), k).to(x).expand(len(x), -1, -1)
+            clusters = min(k, x.size(1))  # less than k points: our reading
+            u = start(x.size(1), clusters).to(x).expand(len(x), -1, -1)
             feeding, reading = incidences(memberships(x, u, joint=joint), joint=joint)
         if seen is not None:
             seen.append((feeding, reading))
