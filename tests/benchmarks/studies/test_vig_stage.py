@@ -47,7 +47,12 @@ def test_prints_every_head(tmp_path, capsys):
     lines = [re.sub(" +", " ", line) for line in capsys.readouterr().out.splitlines()]
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
     assert rows[0] == ["head", "parameters", "training (s)", "train", "accuracy", *vig_stage.LABELS]
-    assert [row[0] for row in rows[2:]] == list(vig_stage.HEADS)
+    assert [row[0] for row in rows[2:]] == ["pooling", "convolutions", "ViGStage, knn"]
     for row in rows[2:]:
         accuracy, *recalls = (float(cell.split(" ± ")[0]) for cell in row[4:])
         assert accuracy == pytest.approx(np.mean(recalls), abs=0.11)
+
+
+def test_unknown_graph():
+    with pytest.raises(ValueError, match=r"'graph' to be one of .*'nothing'"):
+        vig_stage.main(["--heads", "pooling", "nothing"])
