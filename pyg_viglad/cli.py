@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 import docstring_parser
 from jsonargparse import ArgumentParser
 
-from pyg_viglad.commands import check, demo, distill, graph, predict, test, train
+from pyg_viglad.commands import check, convert, demo, distill, graph, predict, test, train
 from pyg_viglad.commands.run import OptionsOf
 
 __all__ = ["CommandParser", "main"]
@@ -22,9 +22,10 @@ _COMMANDS: dict[str, Any] = {
     "predict": predict,
     "distill": distill,
     "graph": graph,
+    "convert": convert,
     "data": {"check": check},
 }
-_POSITIONAL = {"graph": ("image",), "check": ("name", "root")}
+_POSITIONAL = {"graph": ("image",), "convert": ("file",), "check": ("name", "root")}
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -12,10 +12,10 @@ from pyg_viglad.models.vision_gnn import VisionGNN
 from pyg_viglad.nn import ConvViG, Graph, Operator, make_graph, to_maps, to_nodes
 from pyg_viglad.transforms import to_batch
 
-__all__ = ["ViG"]
+__all__ = ["SIZES", "ViG"]
 
 # Width and number of blocks.
-_SIZES = {"ti": (192, 12), "s": (320, 16), "b": (640, 16)}
+SIZES = {"ti": (192, 12), "s": (320, 16), "b": (640, 16)}
 
 
 class ViG(VisionGNN):
@@ -69,13 +69,13 @@ class ViG(VisionGNN):
         graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if variant not in _SIZES:
-            raise ValueError(f"Expected 'variant' to be one of {sorted(_SIZES)} (got {variant!r})")
+        if variant not in SIZES:
+            raise ValueError(f"Expected 'variant' to be one of {sorted(SIZES)} (got {variant!r})")
         if image_size < 16 or image_size % 16:
             raise ValueError(f"Expected 'image_size' to be divisible by 16 (got {image_size})")
         if k < 1:
             raise ValueError(f"Expected 'k' to be at least 1 (got {k})")
-        channels, depth = _SIZES[variant]
+        channels, depth = SIZES[variant]
         widths = (3, channels // 8, channels // 4, channels // 2, channels, channels)
         layers: list[nn.Module] = []
         for number in range(5):

@@ -1,10 +1,11 @@
 """The vision graph autoencoder A_g of ViGLAD."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +13,15 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.nn.inits import reset
 
+from pyg_viglad.files import read_tensors
 from pyg_viglad.models.graph_constructor import grid_graphs
-from pyg_viglad.models.pyramid_vig import VARIANTS, PyramidTrunk, Variant, block_graphs
+from pyg_viglad.models.pyramid_vig import VARIANTS, PyramidTrunk, PyramidViG, Variant, block_graphs
 from pyg_viglad.nn import DeconvViG, Graph, Operator, Upsample, to_maps
-from pyg_viglad.transforms import to_batch
+from pyg_viglad.transforms import IMAGENET_MEAN, IMAGENET_STD, to_batch
 
-__all__ = ["ViGAutoEncoder", "evaluation_mode"]
+__all__ = ["EncoderWeights", "ViGAutoEncoder", "evaluation_mode"]
+
+EncoderWeights: TypeAlias = str | os.PathLike[str] | Mapping[str, Tensor] | PyramidViG
 
 
 class ViGAutoEncoder(PyramidTrunk):
@@ -43,6 +47,8 @@ class ViGAutoEncoder(PyramidTrunk):
         operator_kwargs: Further arguments of the operator.
         graph: Graph builder of all blocks, see :func:`~pyg_viglad.nn.make_graph`.
         graph_kwargs: Further arguments of the graph builder.
+        encoder_weights: Weights of a Pyramid ViG from which stem and encoder start, see
+            :meth:`load_encoder` (default: random weights).
 
     Shapes:
         - **input:** images ``[B, 3, H, W]`` or a ``Batch`` with ``img``; H and W divisible by 4.
@@ -74,6 +80,7 @@ class ViGAutoEncoder(PyramidTrunk):
         operator_kwargs: dict[str, Any] | None = None,
         graph: Graph = "knn",
         graph_kwargs: dict[str, Any] | None = None,
+        encoder_weights: EncoderWeights | None = None,
     ) -> None:
         super().__init__(
             variant, image_size, k, operator, dynamic, heads, operator_kwargs, graph, graph_kwargs
@@ -98,12 +105,71 @@ class ViGAutoEncoder(PyramidTrunk):
             self.decoder.append(nn.ModuleList(blocks))
             self.upsamples.append(Upsample(width, next_width))
         self.projection = nn.Conv2d(widths[0], out_channels, 3, padding=1)
+        if encoder_weights is not None:
+            self.load_encoder(encoder_weights)
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters of the module."""
         blocks = (self.encoder, self.decoder)
         for part in (self.constructor, *blocks, self.downsamples, self.upsamples, self.projection):
             reset(part)
+
+    @torch.no_grad()
+    def load_encoder(self, weights: EncoderWeights) -> None:
+        """Loads stem, blocks and downsamplings of a :class:`~pyg_viglad.models.PyramidViG`.
+
+        What it does not have, the last downsampling, keeps its weights. Its images are (x - 0.5) / 0.5,
+        those of this network ImageNet-normalised: the first convolution is rescaled accordingly, which
+        is exact up to the zeros around the image. The position embedding is interpolated to the grid
+        of this network.
+
+        Args:
+            weights: A network, its state dict, the published one, or the path of a file with either.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the weights are of another variant or operator. The variants ``"m"`` and
+                ``"b"`` of Pyramid ViG have more blocks than the encoder, and do not fit.
+        """
+        name = "the given weights"
+        if isinstance(weights, nn.Module):
+            weights = weights.state_dict()
+        elif not isinstance(weights, Mapping):
+            name = f"'{weights}'"
+            weights = read_tensors(weights, "encoder weights")[0]
+        if "pos_embed" in weights:
+            published = PyramidViG(self.variant, num_classes=0)
+            published.load_reference(weights)
+            weights = published.state_dict()
+        trunk = ("constructor.", "encoder.", "downsamples.")
+        given = {key: value for key, value in weights.items() if key.startswith(trunk)}
+        last = f"downsamples.{len(self.downsamples) - 1}."
+        own = {
+            key: value
+            for key, value in self.state_dict().items()
+            if key.startswith(trunk) and not key.startswith(last)
+        }
+        wrong = list(own.keys() ^ given.keys())
+        for key in own.keys() & given.keys() - {"constructor.position"}:
+            if given[key].shape != own[key].shape:
+                wrong.append(key)
+        if wrong:
+            raise ValueError(
+                f"Expected the stem and the {self.depths} blocks of a Pyramid ViG {self.variant!r} in "
+                f"{name} ({len(wrong)} keys do not fit: {', '.join(sorted(wrong)[:3])})"
+            )
+        position = given["constructor.position"]
+        size = own["constructor.position"].shape[-2:]
+        if position.shape[-2:] != size:
+            position = F.interpolate(position, size, mode="bicubic", align_corners=False)
+        kernel, bias = given["constructor.stem.0.weight"], given["constructor.stem.0.bias"]
+        mean, std = kernel.new_tensor(IMAGENET_MEAN), kernel.new_tensor(IMAGENET_STD)
+        given |= {
+            "constructor.position": position,
+            "constructor.stem.0.weight": kernel * (2 * std).view(1, 3, 1, 1),
+            "constructor.stem.0.bias": bias + kernel.sum((2, 3)) @ (2 * mean - 1),
+        }
+        self.load_state_dict(given, strict=False)
 
     def forward(self, images: Tensor | Batch) -> Tensor:
         """Reconstructs the teacher's features of the images."""

@@ -21,7 +21,7 @@ from pyg_viglad.models.gpdn import Network, make_network
 from pyg_viglad.models.pdn import PDN, PDNSize
 from pyg_viglad.models.pyramid_vig import Variant
 from pyg_viglad.models.teachers import SHIPPED_TEACHER, load_teacher
-from pyg_viglad.models.vig_autoencoder import ViGAutoEncoder, evaluation_mode
+from pyg_viglad.models.vig_autoencoder import EncoderWeights, ViGAutoEncoder, evaluation_mode
 from pyg_viglad.nn import Operator, keep_running_statistics
 from pyg_viglad.scoring import (
     ChannelNormalization,
@@ -182,6 +182,10 @@ class ViGLAD(
             (default: ``"max_relative"``).
         operator_kwargs: Further arguments of the operator.
         dynamic: Whether its graphs are rebuilt in every block (default: True).
+        encoder_weights: Weights of a Pyramid ViG from which its encoder starts, see
+            :meth:`~pyg_viglad.ViGAutoEncoder.load_encoder`: the file that ``pyg-viglad convert`` writes,
+            a published checkpoint or a :class:`~pyg_viglad.models.PyramidViG` (default: random weights).
+            A saved model does not need it again.
         losses: ``"paper"``: plain means, one image for all branches (default); ``"efficientad"``:
             hard-feature mining in Eq. 15 and a colour-jittered image for Eq. 16-17.
         hard_quantile: Quantile of the mining, in [0, 1) (default: 0.999).
@@ -231,6 +235,7 @@ class ViGLAD(
         operator: Operator = "max_relative",
         operator_kwargs: dict[str, Any] | None = None,
         dynamic: bool = True,
+        encoder_weights: EncoderWeights | None = None,
         losses: Losses = "paper",
         hard_quantile: float = 0.999,
         feature: Feature = "student_second",
@@ -256,6 +261,10 @@ class ViGLAD(
             raise ValueError(f"Expected 'hard_quantile' in [0, 1) (got {hard_quantile})")
         if not 0 <= threshold_quantile <= 1:
             raise ValueError(f"Expected 'threshold_quantile' in [0, 1] (got {threshold_quantile})")
+        if encoder_weights is not None and autoencoder != "vig":
+            raise ValueError(
+                f"Expected autoencoder 'vig' with 'encoder_weights' (got {autoencoder!r})"
+            )
         self.image_size = (height, width)
         self.losses = losses
         self.hard_quantile = hard_quantile
@@ -279,7 +288,14 @@ class ViGLAD(
         if autoencoder == "vig":
             graph_size = (height - 32, width - 32)
             self.autoencoder = ViGAutoEncoder(
-                channels, variant, graph_size, k, operator, dynamic, operator_kwargs=operator_kwargs
+                channels,
+                variant,
+                graph_size,
+                k,
+                operator,
+                dynamic,
+                operator_kwargs=operator_kwargs,
+                encoder_weights=encoder_weights,
             )
         elif autoencoder == "conv":
             self.autoencoder = ConvAutoEncoder(channels, self.image_size)

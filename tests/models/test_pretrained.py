@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pyg_viglad import ViGLAD
+from pyg_viglad.models import PyramidViG
 
 SCRIPT = """
 import sys
@@ -69,3 +70,19 @@ def test_a_subclass_with_other_arguments_is_saved_and_loaded(tmp_path):
     model = Mine("small", image_size=96, k=5)
     model.save_pretrained(tmp_path)
     assert ViGLAD.from_pretrained(tmp_path).config == model.config
+
+
+def test_a_model_that_started_from_weights_is_loaded_without_them(tmp_path):
+    model = ViGLAD("small", 96, encoder_weights=PyramidViG("ti", num_classes=0))
+    model.save_pretrained(tmp_path)
+    loaded = ViGLAD.from_pretrained(tmp_path)
+    assert "encoder_weights" not in loaded.config
+    state = loaded.state_dict()
+    assert all(
+        torch.equal(value, state[name]) or name == "threshold"
+        for name, value in model.state_dict().items()
+    )
+    with pytest.raises(
+        ValueError, match=r"autoencoder 'vig' with 'encoder_weights' \(got 'conv'\)"
+    ):
+        ViGLAD("small", 96, autoencoder="conv", encoder_weights=PyramidViG("ti", num_classes=0))

@@ -6,8 +6,9 @@ from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.nn import GraphConv, MessagePassing
 
 from pyg_viglad import ViGAutoEncoder
-from pyg_viglad.models import pyramid_vig
+from pyg_viglad.models import PyramidViG, pyramid_vig
 from pyg_viglad.nn import ConvViG, DeconvViG
+from pyg_viglad.transforms import ImageNetNormalization
 from tests.oracles.knn_graph import knn_graph_oracle
 
 
@@ -180,6 +181,56 @@ def test_single_smallest_image_trains(shallow):
     """With one image of 64 x 64 the deepest stage has a single node."""
     model = ViGAutoEncoder(16, image_size=64)
     assert model(torch.rand(1, 3, 64, 64)).isfinite().all()
+
+
+def trunk_of(model):
+    parts = (model.constructor, model.encoder, model.downsamples[:3])
+    return [value for part in parts for value in part.state_dict().values()]
+
+
+@pytest.mark.parametrize("variant", ["ti", "s"])
+def test_encoder_starts_from_a_pyramid_vig(variant):
+    torch.manual_seed(0)
+    pyramid = PyramidViG(variant, num_classes=2)
+    nn.init.normal_(pyramid.constructor.position)
+    model = ViGAutoEncoder(16, variant, encoder_weights=pyramid)
+    other = ViGAutoEncoder(16, variant, encoder_weights=pyramid.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(trunk_of(model), trunk_of(other), strict=True))
+    differing = [
+        name
+        for name, value in pyramid.state_dict().items()
+        if not name.startswith("head") and not torch.equal(model.state_dict()[name], value)
+    ]
+    assert differing == ["constructor.stem.0.weight", "constructor.stem.0.bias"]
+    # The stem sees ImageNet-normalised images as it saw those in [-1, 1], but for the border.
+    images = torch.rand(1, 3, 64, 96)
+    own = model.eval().constructor.stem(ImageNetNormalization()(images))
+    wanted = pyramid.eval().constructor.stem(2 * images - 1)
+    assert torch.allclose(own[..., 2:-2, 2:-2], wanted[..., 2:-2, 2:-2], atol=1e-4)
+    assert not torch.allclose(own, wanted, atol=1e-4)
+
+
+def test_positions_of_the_encoder_are_interpolated():
+    pyramid = PyramidViG("ti", num_classes=0)
+    nn.init.normal_(pyramid.constructor.position)
+    model = ViGAutoEncoder(16, image_size=(64, 96), encoder_weights=pyramid)
+    wanted = F.interpolate(pyramid.constructor.position, (16, 24), mode="bicubic")
+    assert torch.equal(model.constructor.position, wanted)
+
+
+def test_weights_that_do_not_fit_the_encoder(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"\(2, 2, 6, 2\) blocks of a Pyramid ViG 'm' .*encoder.2.10"
+    ):
+        ViGAutoEncoder(16, "m", encoder_weights=PyramidViG("m", num_classes=0))
+    with pytest.raises(ValueError, match=r"Pyramid ViG 'ti' .* keys do not fit"):
+        ViGAutoEncoder(16, encoder_weights=PyramidViG("s", num_classes=0))
+    with pytest.raises(ValueError, match=r"keys do not fit: downsamples.3"):
+        ViGAutoEncoder(16, encoder_weights=ViGAutoEncoder(16).state_dict())
+    with pytest.raises(ValueError, match=r"keys do not fit: encoder.0.0.conv"):
+        ViGAutoEncoder(16, operator="edge", encoder_weights=PyramidViG("ti", num_classes=0))
+    with pytest.raises(FileNotFoundError, match="Expected a file of encoder weights"):
+        ViGAutoEncoder(16, encoder_weights=tmp_path / "nothing.safetensors")
 
 
 def test_bad_arguments():

@@ -1,0 +1,58 @@
+"""``pyg-viglad convert``: published checkpoints of vision graph networks as safetensors."""
+
+from pathlib import Path
+from typing import Any
+
+from pyg_viglad.files import read_tensors
+
+__all__ = ["convert"]
+
+
+def convert(file: str, output: str | None = None) -> str:
+    """Turn a published checkpoint of Pyramid ViG or ViG into a safetensors file.
+
+    The variant and the number of classes follow from the weights. The file loads by
+    PyramidViG.from_file or ViG.from_file, and a detector's encoder starts from it with
+    --model.encoder_weights.
+
+    Args:
+        file: The checkpoint, .pth or .safetensors. Only plain tensors are unpickled.
+        output: The file to write, .safetensors; by default beside the checkpoint, with its name.
+
+    Returns:
+        The file written.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If it has another layout.
+    """
+    from pyg_viglad.models import PyramidViG, ViG
+    from pyg_viglad.models.pyramid_vig import VARIANTS
+    from pyg_viglad.models.vig import SIZES
+
+    path = Path(file)
+    target = path.with_suffix(".safetensors") if output is None else Path(output)
+    if target.resolve() == path.resolve():
+        raise ValueError(
+            f"Expected 'output' to be another file than the checkpoint (got '{target}')"
+        )
+    state, _ = read_tensors(path)
+    # The width of the stem tells all variants apart.
+    networks: dict[int, tuple[Any, str]] = {
+        **{widths[0]: (PyramidViG, variant) for variant, widths in VARIANTS.items()},
+        **{width: (ViG, variant) for variant, (width, _) in SIZES.items()},
+    }
+    position = state.get("pos_embed")
+    width = position.size(1) if position is not None and position.dim() == 4 else 0
+    if width not in networks:
+        raise ValueError(
+            f"Expected a published checkpoint of Pyramid ViG or ViG in '{file}' (got keys such as "
+            f"{', '.join(sorted(state)[:3]) or 'none'})"
+        )
+    network, variant = networks[width]
+    head = state.get("prediction.4.bias")
+    model = network(variant, num_classes=0 if head is None else head.numel())
+    model.load_reference(state)
+    model.save(target)
+    print(f"{model}: {target}")
+    return str(target)

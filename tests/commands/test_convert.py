@@ -1,0 +1,74 @@
+"""Published checkpoints become files that the networks and the detector load."""
+
+import pytest
+import torch
+
+from pyg_viglad import ViGLAD
+from pyg_viglad.cli import main
+from pyg_viglad.models import PyramidViG, ViG
+from tests.oracles.pyramid_vig import reference_state, vig_oracle
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    state = reference_state("pyramid", "ti")
+    torch.save(state, folder / "pyramid.pth")
+    torch.save({"state_dict": reference_state("isotropic", "ti")}, folder / "isotropic.pth")
+    torch.save({"weight": torch.zeros(1)}, folder / "other.pth")
+    torch.save({"pos_embed": torch.zeros(1, 48, 56, 56)}, folder / "few.pth")
+    torch.save({"pos_embed": torch.zeros(3)}, folder / "flat.pth")
+    torch.save(torch.nn.Linear(1, 1), folder / "pickled.pth")
+    return folder
+
+
+def test_pyramid_vig(folder, capsys):
+    main(["convert", str(folder / "pyramid.pth")])
+    file = folder / "pyramid.safetensors"
+    assert capsys.readouterr().out == f"PyramidViG(ti, 10): {file}\n"
+    model = PyramidViG.from_file(file)
+    images = torch.rand(1, 3, 224, 224) * 2 - 1
+    state = torch.load(folder / "pyramid.pth")
+    with torch.no_grad():
+        logits = model.double()(images.double())
+    assert torch.allclose(logits, vig_oracle(state, images, "pyramid", "ti")[0], atol=1e-9)
+    # A detector starts from either file, and does not need it again.
+    first, second = (
+        ViGLAD("small", 96, encoder_weights=folder / name).autoencoder
+        for name in ("pyramid.safetensors", "pyramid.pth")
+    )
+    for part in ("constructor", "encoder"):
+        one, two = (getattr(net, part).state_dict() for net in (first, second))
+        assert all(torch.equal(value, two[key]) for key, value in one.items())
+
+
+def test_isotropic_vig(folder, capsys):
+    target = folder / "made.safetensors"
+    main(["convert", str(folder / "isotropic.pth"), "--output", str(target)])
+    assert str(ViG.from_file(target)) == "ViG(ti, 10)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.pth"], "Expected a file of weights"),
+        (["pickled.pth"], "to hold plain weights"),
+        (["other.pth"], "Expected a published checkpoint of Pyramid ViG or ViG"),
+        (["flat.pth"], "got keys such as pos_embed"),
+        (["few.pth"], "Expected the published layout of PyramidViG(ti, 0): 462 keys missing"),
+        (["pyramid.pth", "--output", "new.pth"], "ends in '.safetensors'"),
+        (["pyramid.pth", "--output", "none/new.safetensors"], "in an existing folder"),
+        (["pyramid.pth", "--output", "pyramid.pth"], "another file than the checkpoint"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_write_nothing(
+    arguments, message, folder, capsys, monkeypatch
+):
+    monkeypatch.chdir(folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(SystemExit, match="1"):
+        main(["convert", *arguments])
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
