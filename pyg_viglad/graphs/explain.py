@@ -59,10 +59,10 @@ def explain_node(
     explained is the one that the network made. The explained graph alone is changed: an edge of weight 0
     passes no message. With ``dynamic=False``, blocks that share the graph lose the edge together.
 
-    Which block matters. The autoencoder has no skip connections: all that reaches a node of the output has
-    passed the few nodes between encoder and decoder, and edges of the first blocks hardly change the error
-    of a single node. The edges of the decoder's last blocks do; the last one is the default. Its grid is
-    coarser than that of the output, and its node is the one whose patch contains the explained node.
+    The blocks differ. As the autoencoder has no skip connections, whatever the encoder's edges add to a node
+    passes the few nodes between encoder and decoder, and hardly changes the error of a single node. The edges
+    of the decoder's last two blocks change it most; the last one is the default. Where the block's grid is
+    coarser than that of the output, its node is the one whose patch contains the explained node.
 
     The model itself is not changed; a copy of the autoencoder is explained, in evaluation mode.
 
@@ -79,7 +79,8 @@ def explain_node(
             map; ``"teacher"``, the teacher's features; or a tensor ``[C, H / 4, W / 4]``.
         algorithm: ``"gnn_explainer"`` learns a weight for every edge such that few edges keep the error
             (:class:`~torch_geometric.explain.GNNExplainer`, on the error relative to what it is);
-            ``"occlusion"`` removes each edge to the node in turn (:class:`EdgeOcclusion`);
+            ``"occlusion"`` removes each edge to the node in turn (:class:`EdgeOcclusion`, of which an
+            instance without arguments removes those to other nodes, too);
             ``"captum"`` computes integrated gradients of the weights
             (:class:`~torch_geometric.explain.CaptumExplainer`; needs Captum); or an algorithm of PyG.
         epochs: Steps of ``"gnn_explainer"`` (default: 100).
@@ -101,8 +102,8 @@ def explain_node(
         - ``block``; ``pos`` in pixels of the image, ``grid_size`` and ``img_size``.
 
     Raises:
-        ValueError: If an argument is none of the above, the model has no graph autoencoder, the block's graph
-            has no edges to weight, or its operator lets none be weighted.
+        ValueError: If an argument is none of the above, the model has no graph autoencoder, the block works
+            on hyperedges, or its operator has no messages to weight.
         FileNotFoundError: If the image file does not exist.
         ImportError: If Captum is missing.
 
@@ -110,8 +111,8 @@ def explain_node(
         >>> model = ViGLAD("small", image_size=96)
         >>> explanation = explain_node(model, torch.rand(3, 120, 120), (60, 60), algorithm="occlusion")
         >>> neighbors, weights = explained_neighbors(explanation)
-        >>> explanation.block, len(neighbors), float(weights[0])
-        ('decoder.11', 11, 1.0)
+        >>> explanation.block, neighbors.shape, weights.shape
+        ('decoder.11', torch.Size([11]), torch.Size([11]))
     """
     if isinstance(algorithm, str) and algorithm not in get_args(Algorithm):
         known = ", ".join(get_args(Algorithm))

@@ -127,7 +127,8 @@ def _caption(view: Data, wide: bool) -> str:
     """The error, and the part of it that is due to the edge of weight 1, where that is known."""
     text = f"error {float(view.error):.2g}"
     if wide and "edge_effect" in view and view.num_edges:
-        text += f", {float(view.edge_effect.max()):.1%} of it by the heaviest edge"
+        part = float(view.edge_effect.max())
+        text += f", {part:.1%} of it by the heaviest edge" if part > 0 else ", raised by no edge"
     return text
 
 

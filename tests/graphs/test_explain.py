@@ -25,7 +25,7 @@ from pyg_viglad.graphs import (
     record_graphs,
 )
 from pyg_viglad.models import pyramid_vig
-from pyg_viglad.nn import knn_graph
+from pyg_viglad.nn import OPERATORS, knn_graph
 from pyg_viglad.scoring import anomaly_map
 
 DEPTHS = (2, 1, 1, 2)
@@ -370,6 +370,19 @@ def test_features_and_nodes_are_weighted_where_asked_for():
         assert explanation.node_mask[CENTER].sum() > 0
     with pytest.raises(ValueError, match="not support"):
         explain_node(model, image, target=target, algorithm="occlusion", node_mask_type="object")
+
+
+@pytest.mark.parametrize("operator", sorted({*OPERATORS} - {"max_relative", "gatv2"}))
+def test_messages_of_every_operator_are_weighted(operator):
+    model, image = make(operator=operator)
+    explanation = explain_node(model, image, NODE, target=torch.zeros(8, 16, 16), epochs=1)
+    assert explained_neighbors(explanation)[1].max() > 0  # PyG raises without gradients
+
+
+def test_hyperedges_have_no_edges_to_weight():
+    model, image = make(operator="hyperedge", graph="hypergraph")
+    with pytest.raises(ValueError, match=r"a graph of edges in 'decoder.5' \(got Hyperedges\)"):
+        explain_node(model, image, target=torch.zeros(8, 16, 16))
 
 
 def test_algorithms_of_pyg():

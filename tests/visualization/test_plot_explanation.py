@@ -74,6 +74,9 @@ def test_the_caption_tells_the_error_and_what_the_heaviest_edge_has_to_do_with_i
     data.edge_effect = 0.031 * data.edge_mask
     text = one(plot_explanation(image, data), "caption").get_text()
     assert text == "error 0.25, 3.1% of it by the heaviest edge"
+    data.edge_effect = -data.edge_mask
+    text = one(plot_explanation(image, data), "caption").get_text()
+    assert text == "error 0.25, raised by no edge"
 
 
 def test_several_side_by_side(image):
