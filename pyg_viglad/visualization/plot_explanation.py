@@ -60,6 +60,7 @@ def plot_explanation(
         ValueError: If a field is missing or does not fit, or an argument is out of range.
 
     Example:
+        >>> import torch
         >>> from pyg_viglad import ViGLAD
         >>> from pyg_viglad.graphs import explain_node
         >>> model, image = ViGLAD("small", image_size=96), torch.rand(3, 96, 96)
