@@ -12,6 +12,7 @@ from pyg_viglad.visualization.plot_anomaly_maps import plot_anomaly_maps
 from pyg_viglad.visualization.plot_block_strip import plot_block_strip
 from pyg_viglad.visualization.plot_explanation import plot_explanation
 from pyg_viglad.visualization.plot_graph import plot_graph
+from pyg_viglad.visualization.plot_hyperedges import plot_hyperedges
 from pyg_viglad.visualization.plot_neighbors import plot_neighbors
 from pyg_viglad.visualization.plot_node_graphs import plot_node_graphs
 from pyg_viglad.visualization.plot_roc import plot_roc
@@ -26,6 +27,7 @@ __all__ = [
     "plot_block_strip",
     "plot_explanation",
     "plot_graph",
+    "plot_hyperedges",
     "plot_neighbors",
     "plot_node_graphs",
     "plot_roc",

@@ -15,12 +15,14 @@ from pyg_viglad.visualization import (
     plot_block_strip,
     plot_explanation,
     plot_graph,
+    plot_hyperedges,
     plot_neighbors,
     plot_node_graphs,
     plot_roc,
     plot_score_histogram,
 )
 from tests.visualization.helpers import assert_inside, graph, one, render
+from tests.visualization.test_plot_hyperedges import hypergraph
 
 IMAGES = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
 MAPS = torch.rand(2, 8, 12)
@@ -48,6 +50,7 @@ CASES = {
     "graph-overlay": (plot_graph, (IMAGES[0], DATA, DATA), {"overlay": True}, ()),
     "block_strip": (plot_block_strip, (IMAGES[0], BLOCKS, 5), {}, (2, 3)),
     "neighbors": (plot_neighbors, (IMAGES[0], DATA, [3, 40]), {}, ()),
+    "hyperedges": (plot_hyperedges, (IMAGES[0], hypergraph()), {}, ()),
     "explanation": (plot_explanation, (IMAGES[0], {"a": EXPLAINED, "b": EXPLAINED}), {}, (2,)),
     "ablation": (plot_ablation, (ABLATION,), {}, ()),
     "roc": (plot_roc, (SCORES, KINDS), {}, ()),
