@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyg_viglad.models.pdn import PDN, PDNSize
-from pyg_viglad.nn import ConvViG, Operator, to_maps, to_nodes
+from pyg_viglad.nn import ConvViG, Graph, Operator, to_maps, to_nodes
 
 __all__ = ["GPDN", "Network", "make_network"]
 
@@ -30,6 +30,8 @@ class GPDN(PDN):
         k: Number of neighbours of every node, itself included (default: 9).
         operator: Its graph operator: a name or a factory ``(in_channels, out_channels) -> MessagePassing``
             (default: ``"max_relative"``).
+        graph: Its graph builder, see :func:`~pyg_viglad.nn.make_graph` (default: ``"knn"``).
+        graph_kwargs: Further arguments of the graph builder.
 
     Shapes:
         - **input:** images ``[B, 3, H, W]``, ImageNet-normalised, ``H`` and ``W`` divisible by 4.
@@ -55,16 +57,24 @@ class GPDN(PDN):
         padding: bool = False,
         k: int = 9,
         operator: Operator = "max_relative",
+        *,
+        graph: Graph = "knn",
+        graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(size, out_channels, padding)
         self.k = k
         self.operator = operator if isinstance(operator, str) else None
-        self.vig = ConvViG(self.conv2.out_channels, k, operator=operator)
+        self.graph = graph if isinstance(graph, str) else None
+        self.graph_kwargs = graph_kwargs
+        self.vig = ConvViG(
+            self.conv2.out_channels, k, operator=operator, graph=graph, graph_kwargs=graph_kwargs
+        )
 
     @property
     def config(self) -> dict[str, Any]:
-        """The arguments of :func:`make_network`; a custom operator is None."""
-        return {**super().config, "name": "gpdn", "k": self.k, "operator": self.operator}
+        """The arguments of :func:`make_network`; a custom operator or graph builder is None."""
+        own = {name: getattr(self, name) for name in ("k", "operator", "graph", "graph_kwargs")}
+        return {**super().config, "name": "gpdn", **own}
 
     def trunk(self, images: Tensor) -> Tensor:
         """Computes the input of the last layer, in evaluation in float32 also under autocast."""
@@ -76,12 +86,14 @@ class GPDN(PDN):
 
     def _context(self, x: Tensor) -> Tensor:
         """The graph block, cropped to the size of an unpadded convolution."""
-        nodes: Tensor = self.vig(to_nodes(x), batch_size=x.size(0))
-        maps = to_maps(nodes, (x.size(2), x.size(3)))
+        grid_size = (x.size(2), x.size(3))
+        nodes: Tensor = self.vig(to_nodes(x), batch_size=x.size(0), grid_size=grid_size)
+        maps = to_maps(nodes, grid_size)
         return maps if self.padding else maps[:, :, 1:-1, 1:-1]
 
     def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}, k={self.k}, {self.operator or 'custom'})"
+        graph = "" if self.graph == "knn" else f", {self.graph or 'custom graph'}"
+        return f"{super().__repr__()[:-1]}, k={self.k}, {self.operator or 'custom'}{graph})"
 
 
 def make_network(
@@ -94,7 +106,7 @@ def make_network(
         size: Its layers, ``"small"`` or ``"medium"``.
         out_channels: Width of the output.
         padding: Whether to pad as in distillation (default: False).
-        **options: ``k`` and ``operator`` of a :class:`GPDN`.
+        **options: ``k``, ``operator``, ``graph`` and ``graph_kwargs`` of a :class:`GPDN`.
 
     Raises:
         ValueError: If a name is unknown.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn.inits import reset
 
-from pyg_viglad.nn import Graph, Hyperedges, make_graph, to_nodes
+from pyg_viglad.nn import KNN, Graph, Hyperedges, make_graph, nearest_first, to_nodes
 from pyg_viglad.transforms import patch_centers, to_batch
 
 __all__ = ["GraphConstructor", "grid_graphs"]
@@ -25,10 +25,10 @@ def grid_graphs(
 
     Args:
         x: Node features ``[B * H * W, C]``, image after image, row by row.
-        edge_index: Edges ``[2, E]``, equally many per image.
+        edge_index: Edges ``[2, E]``, image after image.
         grid_size: Rows and columns ``(H, W)``.
         image_size: Height and width in pixels of the image that the grid covers.
-        **fields: Further fields, of equally many rows per image.
+        **fields: Further fields, of one row per edge or of equally many rows per image.
 
     Returns:
         A ``Batch`` of ``Data(x, edge_index, pos, grid_size, img_size)``: ``pos [H * W, 2]`` are the
@@ -50,13 +50,17 @@ def grid_graphs(
     nodes = grid_size[0] * grid_size[1]
     pos = patch_centers(grid_size, image_size, x.device).to(x.dtype)
     x = x.unflatten(0, (-1, nodes))
-    edges = edge_index.unflatten(1, (x.size(0), -1))
-    parts = {name: rows.unflatten(0, (x.size(0), -1)) for name, rows in fields.items()}
+    counts = torch.bincount(edge_index[1] // nodes, minlength=x.size(0)).tolist()
+    edges = edge_index.split(counts, dim=1)
+    parts = {
+        name: rows.split(counts if len(rows) == sum(counts) else len(rows) // x.size(0))
+        for name, rows in fields.items()
+    }
     return Batch.from_data_list(
         [
             Data(
                 x=x[number],
-                edge_index=edges[:, number] - number * nodes,
+                edge_index=edges[number] - number * nodes,
                 pos=pos,
                 grid_size=torch.tensor([grid_size]),
                 img_size=torch.tensor([image_size]),
@@ -166,6 +170,8 @@ class GraphConstructor(nn.Module):
         images = to_batch(images, normalized=True)
         x, grid_size = self.embed(images)
         edge_index = self.connect(x, images.size(0), grid_size)
+        if isinstance(edge_index, Tensor) and not isinstance(self.graph, KNN):
+            edge_index = nearest_first(x, edge_index)
         return grid_graphs(x, edge_index, grid_size, (images.size(2), images.size(3)))
 
     def __repr__(self) -> str:

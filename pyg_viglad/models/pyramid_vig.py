@@ -101,6 +101,7 @@ class PyramidTrunk(nn.Module):
         self.depths = tuple(depths or DEPTHS)
         self.k = k
         self.operator = operator
+        self.graph = graph if isinstance(graph, str) else None
         self.dynamic = dynamic
         widths = VARIANTS[variant]
         self.constructor = GraphConstructor(

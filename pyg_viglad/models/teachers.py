@@ -1,5 +1,6 @@
 """Teachers: the shipped one, files and public checkpoints, and the backbone they are distilled from."""
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ _LAYERS: dict[tuple[int, bool], tuple[Network, PDNSize, tuple[int, ...]]] = {
     (5, True): ("gpdn", "medium", (1, 2, 3, 5, 6)),
 }
 _CONV_KEY = re.compile(r"(?:^|.*\.)(?:conv)?(\d+)\.(weight|bias)$")
+# What a file says of a GPDN's block, beside graph_kwargs.
+_BLOCK_OPTIONS = ("k", "operator", "graph")
 _GRAPH_KEY = re.compile(r"(?:^|.*\.)(vig\..*)$")
 
 
@@ -36,8 +39,8 @@ def load_teacher(source: str | os.PathLike[str] = SHIPPED_TEACHER) -> PDN:
     Three layouts are recognised by their keys, each also behind a prefix such as ``teacher.``: this
     package's and anomalib's (``conv1.weight``, ...) and the sequential one of the public EfficientAD
     checkpoints (``0.weight``, ``3.weight``, ...). With weights of a graph block it is a
-    :class:`~pyg_viglad.models.GPDN`; its ``k`` and ``operator`` stand in ``.safetensors`` files of
-    :func:`save_teacher` and are the defaults in others.
+    :class:`~pyg_viglad.models.GPDN`; its ``k``, ``operator``, ``graph`` and ``graph_kwargs`` stand in
+    ``.safetensors`` files of :func:`save_teacher` and are the defaults in others.
 
     Args:
         source: ``"mobilenetv1"``, the small teacher that ships with the package (default), or the path of
@@ -74,8 +77,8 @@ def save_teacher(teacher: PDN, path: str | os.PathLike[str], card: dict[str, Any
         card: Anything JSON can hold: command, seed, final loss, licence.
 
     Raises:
-        ValueError: If the teacher is a GPDN with a custom operator, which a file cannot hold, or the
-            file's name ends otherwise.
+        ValueError: If the teacher is a GPDN with a custom operator or graph builder, which a file
+            cannot hold, or the file's name ends otherwise.
 
     Example:
         >>> import tempfile
@@ -86,9 +89,16 @@ def save_teacher(teacher: PDN, path: str | os.PathLike[str], card: dict[str, Any
     """
     from safetensors.torch import save_file
 
-    options = {name: teacher.config[name] for name in ("k", "operator") if name in teacher.config}
+    options = {name: teacher.config[name] for name in _BLOCK_OPTIONS if name in teacher.config}
     if None in options.values():
-        raise ValueError(f"Expected a teacher with an operator by name to save (got {teacher})")
+        raise ValueError(
+            f"Expected a teacher with operator and graph by name to save (got {teacher})"
+        )
+    if teacher.config.get("graph_kwargs"):
+        try:
+            options["graph_kwargs"] = json.dumps(teacher.config["graph_kwargs"])
+        except TypeError as error:
+            raise ValueError(f"Expected 'graph_kwargs' that JSON can hold ({error})") from error
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"Expected a file name that ends in '.safetensors' (got '{path}')")
@@ -130,7 +140,10 @@ def _from_state(state: dict[str, Tensor], options: dict[str, str], name: str) ->
         k = options.get("k", "9")
         if not k.isdigit():
             raise ValueError(f"Expected 'k' of the graph block in '{name}' as a number (got {k!r})")
-        block = {"k": int(k), "operator": options.get("operator", "max_relative")}
+        block = {name: options[name] for name in _BLOCK_OPTIONS if name in options}
+        block["k"] = int(k)
+        if "graph_kwargs" in options:
+            block["graph_kwargs"] = json.loads(options["graph_kwargs"])
     model = make_network(kind, size, layers[-1]["bias"].numel(), **block)
     renamed = {
         f"conv{number}.{part}": value.float()

@@ -16,7 +16,7 @@ from torch_geometric.nn.inits import reset
 from pyg_viglad.files import read_tensors
 from pyg_viglad.models.graph_constructor import grid_graphs
 from pyg_viglad.models.pyramid_vig import VARIANTS, PyramidTrunk, PyramidViG, Variant, block_graphs
-from pyg_viglad.nn import DeconvViG, Graph, Operator, Upsample, to_maps
+from pyg_viglad.nn import KNN, DeconvViG, Graph, Operator, Upsample, nearest_first, to_maps
 from pyg_viglad.transforms import IMAGENET_MEAN, IMAGENET_STD, to_batch
 
 __all__ = ["EncoderWeights", "ViGAutoEncoder", "evaluation_mode"]
@@ -189,8 +189,7 @@ class ViGAutoEncoder(PyramidTrunk):
 
         Args:
             x: Node features ``[B * H * W, C]``, image after image, row by row, of the stem.
-            edge_index: Edges ``[2, B * H * W * k]``, grouped by target node, with the k of
-                :class:`~pyg_viglad.GraphConstructor`.
+            edge_index: Edges ``[2, E]`` as the :class:`~pyg_viglad.GraphConstructor` builds them.
             grid_size: Rows and columns (H, W).
 
         Returns:
@@ -215,11 +214,10 @@ class ViGAutoEncoder(PyramidTrunk):
                 ``"encoder.11"`` and ``"decoder.0"`` to ``"decoder.11"``, in the order of the network.
 
         Returns:
-            A ``Batch`` each under ``"input"`` (before the first block), ``"encoder"`` (the nearest
-            neighbours among the features that leave the encoder) and ``"decoder"`` (those that leave
-            the decoder), with ``x`` (the features among which the neighbours were chosen),
-            ``edge_index``, ``distance`` (``[E]``, between L2-normalised features, in [0, 2]), ``pos``,
-            ``grid_size`` and ``img_size``.
+            A ``Batch`` each under ``"input"`` (before the first block), ``"encoder"`` (the graph of the
+            features that leave the encoder) and ``"decoder"`` (of those that leave the decoder), with
+            ``x`` (the features among which the neighbours were chosen), ``edge_index``, ``distance``
+            (``[E]``, between L2-normalised features, in [0, 2]), ``pos``, ``grid_size`` and ``img_size``.
 
         Raises:
             ValueError: If the blocks work on hyperedges, or the images have another shape.
@@ -263,6 +261,8 @@ class ViGAutoEncoder(PyramidTrunk):
             if edges is not chosen_edges:  # otherwise a block took over the graph of an earlier one
                 chosen, chosen_edges = x, edges
             if blocks or "." not in name:
+                if not isinstance(self.constructor.graph, KNN):
+                    edges = nearest_first(chosen, edges)
                 unit = F.normalize(chosen.float())
                 graphs[name] = grid_graphs(
                     chosen,
@@ -281,7 +281,10 @@ class ViGAutoEncoder(PyramidTrunk):
 
     def __repr__(self) -> str:
         operator = self.operator if isinstance(self.operator, str) else "custom"
-        return f"{self.__class__.__name__}({self.out_channels}, {self.variant}, k={self.k}, {operator})"
+        parts = [str(self.out_channels), self.variant, f"k={self.k}", operator]
+        if self.graph != "knn":
+            parts.append(self.graph or "custom graph")
+        return f"{self.__class__.__name__}({', '.join(parts)})"
 
 
 @contextmanager

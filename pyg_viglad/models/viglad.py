@@ -22,7 +22,7 @@ from pyg_viglad.models.pdn import PDN, PDNSize
 from pyg_viglad.models.pyramid_vig import Variant
 from pyg_viglad.models.teachers import SHIPPED_TEACHER, load_teacher
 from pyg_viglad.models.vig_autoencoder import EncoderWeights, ViGAutoEncoder, evaluation_mode
-from pyg_viglad.nn import Operator, keep_running_statistics
+from pyg_viglad.nn import Graph, Operator, keep_running_statistics
 from pyg_viglad.scoring import (
     ChannelNormalization,
     Mahalanobis,
@@ -181,6 +181,9 @@ class ViGLAD(
         operator: Its graph operator: a name or a factory ``(in_channels, out_channels) -> MessagePassing``
             (default: ``"max_relative"``).
         operator_kwargs: Further arguments of the operator.
+        graph: Its graph builder: a name, class or instance, see :func:`~pyg_viglad.nn.make_graph`
+            (default: ``"knn"``).
+        graph_kwargs: Further arguments of the graph builder.
         dynamic: Whether its graphs are rebuilt in every block (default: True).
         encoder_weights: Weights of a Pyramid ViG from which its encoder starts, see
             :meth:`~pyg_viglad.ViGAutoEncoder.load_encoder`: the file that ``pyg-viglad convert`` writes,
@@ -221,6 +224,8 @@ class ViGLAD(
     """
 
     threshold: Tensor
+    # Set, it keeps the mixin from a config of its own, which fails on a dataclass among the arguments.
+    _hub_mixin_config = {}  # noqa: RUF012
 
     def __init__(
         self,
@@ -234,6 +239,8 @@ class ViGLAD(
         k: int = 12,
         operator: Operator = "max_relative",
         operator_kwargs: dict[str, Any] | None = None,
+        graph: Graph = "knn",
+        graph_kwargs: dict[str, Any] | None = None,
         dynamic: bool = True,
         encoder_weights: EncoderWeights | None = None,
         losses: Losses = "paper",
@@ -295,6 +302,8 @@ class ViGLAD(
                 operator,
                 dynamic,
                 operator_kwargs=operator_kwargs,
+                graph=graph,
+                graph_kwargs=graph_kwargs,
                 encoder_weights=encoder_weights,
             )
         elif autoencoder == "conv":
@@ -317,6 +326,7 @@ class ViGLAD(
 
         # What config.json holds: the arguments, with None for what was not given by name.
         named = isinstance(operator, str) and self._is_jsonable(operator_kwargs)
+        named_graph = isinstance(graph, str) and self._is_jsonable(graph_kwargs)
         self.config: dict[str, Any] = {
             "size": size,
             "image_size": [height, width],
@@ -327,6 +337,8 @@ class ViGLAD(
             "k": k,
             "operator": operator if named else None,
             "operator_kwargs": operator_kwargs if named else None,
+            "graph": graph if named_graph else None,
+            "graph_kwargs": graph_kwargs if named_graph else None,
             "dynamic": dynamic,
             "losses": losses,
             "hard_quantile": hard_quantile,
@@ -665,9 +677,9 @@ class ViGLAD(
 
         Args:
             pretrained_model_name_or_path: A folder, or ``"user/name"`` on the Hugging Face Hub.
-            **options: ``operator``, ``autoencoder`` or ``teacher``, if the model was saved with a custom
-                one; ``revision``, ``token``, ``cache_dir``, ``local_files_only`` and ``force_download``
-                of the hub.
+            **options: ``operator``, ``graph``, ``autoencoder`` or ``teacher``, if the model was saved with a
+                custom one; ``revision``, ``token``, ``cache_dir``, ``local_files_only`` and
+                ``force_download`` of the hub.
 
         Raises:
             FileNotFoundError: If there is no such model.
@@ -697,15 +709,16 @@ class ViGLAD(
             raise ValueError(f"Expected JSON in '{files[0]}' ({error})") from error
         if not isinstance(config, dict) or not isinstance(config.get("teacher"), dict):
             raise ValueError(f"Expected the config of a ViGLAD (got '{files[0]}')")
-        options = {**config, **options}
-        for part in ("operator", "autoencoder"):
+        options = {"graph": "knn", **config, **options}
+        for part in ("operator", "graph", "autoencoder"):
             if options.get(part) is None:
                 raise ValueError(f"The model was saved with a custom {part}: pass `{part}=`.")
         teacher = options["teacher"]
-        if isinstance(teacher, dict) and teacher.get("operator", "") is None:
-            raise ValueError(
-                "The model was saved with a teacher that has a custom operator: pass `teacher=`."
-            )
+        for part in ("operator", "graph"):
+            if isinstance(teacher, dict) and teacher.get(part, "") is None:
+                raise ValueError(
+                    f"The model was saved with a teacher that has a custom {part}: pass `teacher=`."
+                )
         try:
             if isinstance(teacher, dict):
                 options["teacher"] = make_network(**teacher)

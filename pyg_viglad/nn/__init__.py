@@ -13,6 +13,7 @@ from pyg_viglad.nn.graph_builders import (
     UndirectedKNN,
     WindowKNN,
     make_graph,
+    nearest_first,
     register_graph,
 )
 from pyg_viglad.nn.hypergraph import (
@@ -79,6 +80,7 @@ __all__ = [
     "knn_graph",
     "make_graph",
     "make_operator",
+    "nearest_first",
     "position_codes",
     "register_graph",
     "register_operator",

@@ -27,6 +27,7 @@ __all__ = [
     "UndirectedKNN",
     "WindowKNN",
     "make_graph",
+    "nearest_first",
     "register_graph",
 ]
 
@@ -119,7 +120,7 @@ class UndirectedKNN:
     ) -> Tensor:
         """Returns the edges."""
         edge_index = KNN(self.k, self.dilation)(x, batch_size)
-        return _connected(_unit(x), edge_index, batch_size)
+        return _connected(x, edge_index, batch_size)
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class MutualKNN:
         neighbors, centres = KNN(self.k, self.dilation)(x, batch_size).view(2, x.size(0), -1)
         mutual = (neighbors[neighbors] == centres[..., None]).any(dim=2)
         edge_index = torch.stack([neighbors[mutual], centres[mutual]])
-        return _connected(_unit(x), edge_index, batch_size)
+        return _connected(x, edge_index, batch_size)
 
 
 @dataclass(frozen=True)
@@ -579,6 +580,31 @@ def make_graph(
     return made
 
 
+def nearest_first(x: Tensor, edge_index: Tensor) -> Tensor:
+    """Sorts edges by centre, and those of a centre by the distance of their ends.
+
+    Figures number the neighbours of a node in this order, which builders that look at places alone
+    do not have.
+
+    Args:
+        x: Node features ``[N, C]``, between whose L2-normalised rows distances are Euclidean.
+        edge_index: Edges ``[2, E]``; equally long ones of a centre stay in their order.
+
+    Returns:
+        ``[2, E]``, a self-loop first.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> nearest_first(x, torch.tensor([[2, 1, 2, 0], [2, 0, 0, 0]]))
+        tensor([[0, 2, 1, 2],
+                [0, 0, 0, 2]])
+    """
+    length = _lengths(_unit(x), edge_index)
+    length[edge_index[0] == edge_index[1]] = -1
+    return _by_centre(edge_index[:, length.argsort(stable=True)])
+
+
 def _check_at_least(name: str, value: float, least: int) -> None:
     if isinstance(value, bool) or not value >= least:
         raise ValueError(f"Expected '{name}' to be at least {least} (got {value})")
@@ -633,9 +659,9 @@ def _hash(key: Tensor) -> Tensor:
     return key >> 16 ^ key
 
 
-def _connected(unit: Tensor, edge_index: Tensor, batch_size: int) -> Tensor:
+def _connected(x: Tensor, edge_index: Tensor, batch_size: int) -> Tensor:
     """Returns edges in both directions, the components of each graph joined, nearest first."""
-    nodes = unit.size(0)
+    nodes = x.size(0)
     if nodes == 0:
         return edge_index
     labels = _components(edge_index.cpu().numpy(), nodes)
@@ -644,14 +670,12 @@ def _connected(unit: Tensor, edge_index: Tensor, batch_size: int) -> Tensor:
             torch.from_numpy(_joining_edges(*part)).to(edge_index.device)
             + number * nodes // batch_size
             for number, part in enumerate(
-                zip(unit.chunk(batch_size), np.split(labels, batch_size), strict=True)
+                zip(_unit(x).chunk(batch_size), np.split(labels, batch_size), strict=True)
             )
         ]
         edge_index = torch.cat([edge_index, *joins], dim=1)
-    edge_index = to_undirected(edge_index, num_nodes=nodes)
-    length = _lengths(unit, edge_index)
-    length[edge_index[0] == edge_index[1]] = -1
-    return _by_centre(edge_index[:, length.argsort(stable=True)])
+    edge_index = to_undirected(edge_index, num_nodes=nodes)  # sorted by number
+    return nearest_first(x, edge_index)
 
 
 def _joining_edges(unit: Tensor, labels: Any) -> Any:

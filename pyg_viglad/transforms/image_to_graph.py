@@ -1,12 +1,14 @@
 """An image as a graph of its patches."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from pyg_viglad.nn import knn_graph
+from pyg_viglad.nn import KNN, Graph, knn_graph, make_graph, nearest_first
 from pyg_viglad.transforms.to_image import ImageLike, to_image
 
 __all__ = ["ImageToGraph", "patch_centers"]
@@ -23,19 +25,24 @@ class ImageToGraph(BaseTransform):
         patch_size: Side of the square patches in pixels (default: 4); it must divide the image's sides.
         k: Number of neighbours of each patch (default: 12).
         dilation: Keep every ``dilation``-th of the ``k * dilation`` nearest patches (default: 1).
-        loop: Whether each patch is its own first neighbour (default: True).
-        cosine: Whether to compare L2-normalised colours, ignoring brightness (default: True).
+        loop: Whether each patch is its own first neighbour (default: True); only with ``graph="knn"``.
+        cosine: Whether to compare L2-normalised colours, ignoring brightness (default: True); only with
+            ``graph="knn"``.
+        graph: Graph builder, see :func:`~pyg_viglad.nn.make_graph` (default: ``"knn"``).
+        graph_kwargs: Further arguments of the graph builder.
 
     Shapes:
         - **input:** an image as :func:`~pyg_viglad.transforms.to_image` takes it, or a ``Data`` with
           ``img`` ``[1, 3, H, W]``, whose other fields are kept.
         - **output:** ``Data`` with ``x [N, 3 * patch_size ** 2]`` (red, green, blue, each row by row, in
           [0, 1]), ``pos [N, 2]`` (patch centres in pixels, x right, y down), ``edge_index [2, N * k]``
-          (row 0 the neighbour, row 1 the centre, grouped by centre, nearest first), ``img [1, 3, H, W]``
-          and ``grid_size [1, 2]`` (rows, columns).
+          (row 0 the neighbour, row 1 the centre, grouped by centre, nearest first; other graphs than
+          ``"knn"`` may have another number), ``img [1, 3, H, W]`` and ``grid_size [1, 2]`` (rows,
+          columns).
 
     Raises:
-        ValueError: If the image cannot be read or divided into patches, or has fewer than ``k`` of them.
+        ValueError: If the image cannot be read or divided into patches, or has fewer than ``k`` of them
+            with ``graph="knn"``; if an argument is out of range.
 
     Example:
         >>> ImageToGraph(patch_size=4, k=3)(torch.rand(3, 8, 12))
@@ -49,6 +56,9 @@ class ImageToGraph(BaseTransform):
         dilation: int = 1,
         loop: bool = True,
         cosine: bool = True,
+        *,
+        graph: Graph = "knn",
+        graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
         for name, value in (("patch_size", patch_size), ("k", k), ("dilation", dilation)):
             if value < 1:
@@ -58,6 +68,16 @@ class ImageToGraph(BaseTransform):
         self.dilation = dilation
         self.loop = loop
         self.cosine = cosine
+        self.graph = make_graph(graph, k, dilation, graph_kwargs)
+        if getattr(self.graph, "hypergraph", False):
+            raise ValueError(
+                f"Expected a graph of edges (got {graph!r}: see pyg_viglad.nn.to_hypergraph)"
+            )
+        if not (isinstance(self.graph, KNN) or (loop and cosine)):
+            raise ValueError(
+                f"Expected loop=True and cosine=True with graph {graph!r} "
+                f"(got loop={loop}, cosine={cosine})"
+            )
 
     def forward(self, data: Data | ImageLike) -> Data:
         """Builds the graph of an image, or of the image in a ``Data``."""
@@ -73,18 +93,24 @@ class ImageToGraph(BaseTransform):
         rows, columns = height // size, width // size
         patches = image.view(3, rows, size, columns, size).permute(1, 3, 0, 2, 4)
         data.x = patches.reshape(rows * columns, 3 * size * size)
-        data.edge_index = knn_graph(
-            data.x, self.k, dilation=self.dilation, loop=self.loop, cosine=self.cosine
-        )
+        if isinstance(self.graph, KNN):
+            k, dilation = self.graph.k, self.graph.dilation
+            data.edge_index = knn_graph(
+                data.x, k, dilation=dilation, loop=self.loop, cosine=self.cosine
+            )
+        else:
+            edge_index = self.graph(data.x, 1, (rows, columns))
+            data.edge_index = nearest_first(data.x, edge_index)
         data.pos = patch_centers((rows, columns), (height, width))
         data.img = image[None]
         data.grid_size = torch.tensor([[rows, columns]])
         return data
 
     def __repr__(self) -> str:
+        graph = "" if isinstance(self.graph, KNN) else f", graph={self.graph}"
         return (
             f"{self.__class__.__name__}(patch_size={self.patch_size}, k={self.k}, "
-            f"dilation={self.dilation}, loop={self.loop}, cosine={self.cosine})"
+            f"dilation={self.dilation}, loop={self.loop}, cosine={self.cosine}{graph})"
         )
 
 

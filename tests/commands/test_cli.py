@@ -17,7 +17,7 @@ from pyg_viglad import ViGLAD
 from pyg_viglad.cli import CommandParser, main
 from pyg_viglad.commands import predict, train
 from pyg_viglad.datasets import DigitAnatomy
-from pyg_viglad.nn import register_operator
+from pyg_viglad.nn import WindowKNN, register_operator
 from tests.datasets.trees.full import write_full
 
 FEW = '{"num_train": 8, "num_val": 4, "num_test_good": 3, "num_test_anomalous": 4}'
@@ -86,6 +86,36 @@ def test_operators_with_arguments(tmp_path, monkeypatch):
         detector = ViGLAD(**parser.parse_args(arguments).as_dict()["train"]["model"])
         conv = detector.autoencoder.encoder[0][0].conv
         assert (type(conv.conv), conv.edge_features) == (GATConv, ("position",))
+
+
+def test_graphs_with_arguments(tmp_path):
+    model = {"size": "small", "image_size": 96, "graph": "window", "graph_kwargs": {"size": 5}}
+    (tmp_path / "options.yaml").write_text(yaml.safe_dump({"model": model}))
+    parser = CommandParser()
+    parser.add_commands({"train": train})
+    as_yaml = ["train", "--config", str(tmp_path / "options.yaml")]
+    as_options = ["train", *SMALL[:4], "--model.graph", "window", "--model.graph_kwargs"]
+    for arguments in (as_yaml, [*as_options, '{"size": 5}']):
+        detector = ViGLAD(**parser.parse_args(arguments).as_dict()["train"]["model"])
+        assert detector.autoencoder.encoder[0][1].graph == WindowKNN(12, size=5, number=1)
+
+
+def test_train_and_draw_on_irregular_graphs(tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["train", "--output", str(folder), "--data_options", FEW, *SMALL, "1"]
+    main([*arguments, "--model.graph", "adaptive"])
+    config = json.loads((folder / "model" / "config.json").read_text())
+    assert config["graph"] == "adaptive"
+    picture = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)).save(picture)
+    output = tmp_path / "graph"
+    extras = ["--html", "true", "--graphml", "true", "--json", "true"]
+    main(
+        ["graph", str(picture), "--model", str(folder / "model"), "--output", str(output), *extras]
+    )
+    assert {"node_graphs.png", "viewer.html", "node_scores.csv", "input.graphml"} <= {
+        path.name for path in output.iterdir()
+    }
 
 
 def test_resolved_config_runs_again(run, tmp_path):

@@ -44,6 +44,7 @@ def contents(folder):
         (["train", "--model.image_size", "50"], "image_size"),
         (["train", "--model.teacher", "nothing.pth", *SMALL], "Expected a teacher file"),
         (["train", "--model.operator", "magic", *SMALL], "operator"),
+        (["train", "--model.graph", "magic", *SMALL], "graph"),
         (["train", "--data_options", '{"alterd": 1}', *SMALL], "data_options"),
         (["train", "--trainer.max_steps", "0"], "max_steps"),
         (["train", "--trainer.max_minutes", "0"], "max_minutes"),

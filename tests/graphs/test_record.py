@@ -5,9 +5,17 @@ import pytest
 import torch
 from PIL import Image
 from torch_geometric.nn import GraphConv
+from torch_geometric.utils import remove_self_loops
 
 from pyg_viglad import ViGAutoEncoder, ViGLAD
-from pyg_viglad.graphs import SCORES, node_at, record_graphs, select_graphs
+from pyg_viglad.graphs import (
+    SCORES,
+    export_graph,
+    graph_measures,
+    node_at,
+    record_graphs,
+    select_graphs,
+)
 from pyg_viglad.nn import knn_graph
 
 
@@ -52,6 +60,23 @@ def test_neighbours_are_the_nearest_among_the_recorded_features(model):
             graph.edge_index, knn_graph(graph.x, k, loop=True, cosine=True, dilation=dilation)
         )
         assert torch.equal(graph.edge_index[1], torch.arange(graph.num_nodes).repeat_interleave(k))
+
+
+@pytest.mark.parametrize("name", ["adaptive", "axial", "grid", "mutual"])
+def test_measured_and_exported_with_other_numbers_of_neighbours(name):
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 32, 48)
+    graphs = record_graphs(ViGAutoEncoder(8, image_size=32, k=4, graph=name), images)
+    assert list(select_graphs(graphs))[::2] == ["input", "decoder"]
+    of_images, of_nodes = (graph_measures(graphs, per_graph=flag) for flag in (True, False))
+    for key, graph in graphs.items():
+        edges, _ = remove_self_loops(graph.edge_index)
+        degrees = torch.bincount(edges[0], minlength=graph.num_nodes)
+        assert torch.equal(of_nodes[key]["in_degree"], degrees)
+        second = graph_measures({"input": graphs["input"][1], key: graph[1]}, per_graph=True)[key]
+        for measure, values in of_images[key].items():
+            assert values[1] == pytest.approx(float(second[measure]), abs=1e-6)
+    assert export_graph(graphs["input"][1]).number_of_edges() == graphs["input"][1].num_edges
 
 
 @pytest.mark.parametrize("operator", ["gatv2", GraphConv])

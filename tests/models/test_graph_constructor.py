@@ -52,6 +52,16 @@ def test_grid_graphs_keep_edges_inside_their_image():
     assert torch.equal(batch[1].edge_index, edges[:, 2:] - 4)
 
 
+def test_grid_graphs_of_unequal_numbers_of_edges():
+    edges = torch.tensor([[0, 3, 4, 7, 5], [1, 2, 5, 6, 7]])
+    fields = {"distance": torch.arange(5.0), "score": torch.arange(8.0)}
+    first, second = grid_graphs(torch.zeros(8, 1), edges, (2, 2), (4, 4), **fields).to_data_list()
+    assert torch.equal(first.edge_index, edges[:, :2])
+    assert torch.equal(second.edge_index, edges[:, 2:] - 4)
+    assert second.distance.tolist() == [2, 3, 4]
+    assert second.score.tolist() == [4, 5, 6, 7]
+
+
 @pytest.mark.parametrize("name", ["k", "dilation"])
 def test_arguments_below_one(name):
     with pytest.raises(ValueError, match=f"'{name}' to be at least 1 \\(got 0\\)"):

@@ -4,10 +4,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.nn import GraphConv, MessagePassing
+from torch_geometric.utils import coalesce
 
 from pyg_viglad import ViGAutoEncoder
 from pyg_viglad.models import PyramidViG, pyramid_vig
-from pyg_viglad.nn import ConvViG, DeconvViG
+from pyg_viglad.nn import GRAPHS, ConvViG, DeconvViG, GridGraph, WindowKNN
 from pyg_viglad.transforms import ImageNetNormalization
 from tests.oracles.knn_graph import knn_graph_oracle
 
@@ -80,6 +81,55 @@ def test_operator_kwargs_reach_all_blocks(shallow):
     model = ViGAutoEncoder(16, image_size=32, operator="sage", operator_kwargs={"aggr": "mean"})
     convs = [module for module in model.modules() if isinstance(module, MessagePassing)]
     assert [conv.aggr for conv in convs] == 12 * ["mean"]
+
+
+@pytest.mark.parametrize("graph", sorted(set(GRAPHS) - {"hypergraph"}))
+def test_graphs(graph, shallow):
+    torch.manual_seed(0)
+    model = ViGAutoEncoder(8, image_size=32, k=5, graph=graph).double()
+    images = torch.rand(2, 3, 32, 40, dtype=torch.float64)
+    model(images).sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    both, second = model.eval()(images), model(images[1:])
+    assert torch.allclose(both[1:], second, atol=1e-9)
+    # The recorded graphs are those of the blocks, image by image, nearest first.
+    used = []
+    blocks = [block for part in (model.encoder, model.decoder) for stage in part for block in stage]
+    for block in blocks:
+        block.conv.register_forward_pre_hook(lambda _, args: used.append(args[1]))
+    model(images)
+    graphs, alone = model.graphs(images, blocks=True), model.graphs(images[1:], blocks=True)
+    names = [name for name in graphs if "." in name]
+    for name, edges in zip(names, used[: len(blocks)], strict=True):
+        assert torch.equal(coalesce(graphs[name].edge_index), coalesce(edges))
+    for name, recorded in graphs.items():
+        for key in ("edge_index", "distance", "pos", "x"):
+            assert torch.allclose(recorded[1][key], alone[name][0][key])
+        step = recorded.edge_index[1].diff()
+        assert (step >= 0).all()
+        if graph != "knn":
+            assert (recorded.distance.diff()[step == 0] >= -1e-6).all()
+    assert torch.equal(model.constructor(images).edge_index, graphs["input"].edge_index)
+
+
+def test_graph_by_class_instance_and_function():
+    def itself(x, batch_size, grid_size):
+        return torch.arange(x.size(0)).expand(2, -1)
+
+    for graph, name in (
+        (WindowKNN, "custom graph"),
+        (GridGraph(1), "custom graph"),
+        ("grid", "grid"),
+    ):
+        model = ViGAutoEncoder(8, image_size=32, graph=graph)
+        assert str(model).endswith(f"k=12, max_relative, {name})")
+    model = ViGAutoEncoder(8, image_size=32, graph=WindowKNN, graph_kwargs={"size": 3})
+    for part in (model.encoder, model.decoder):
+        builders = [block.graph for stage in part for block in stage]
+        assert [builder.number for builder in builders] == list(range(12))
+        assert {builder.size for builder in builders} == {3}
+    model = ViGAutoEncoder(8, image_size=32, graph=itself).eval()
+    assert model.graphs(torch.rand(2, 3, 32, 32))["decoder"].num_edges == 2 * 64
 
 
 def test_static_graphs_are_shared_by_a_stage(shallow):

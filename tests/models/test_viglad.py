@@ -14,7 +14,7 @@ from torch_geometric.nn import GraphConv, MeanAggregation
 from pyg_viglad import PDN, ViGLAD
 from pyg_viglad.models import ConvAutoEncoder, Prediction, hard_mean
 from pyg_viglad.models.viglad import _jitter_color
-from pyg_viglad.nn import register_operator
+from pyg_viglad.nn import GRAPHS, WindowKNN, knn_graph, register_operator
 from pyg_viglad.scoring import NodeNeighbors
 from pyg_viglad.transforms import IMAGENET_MEAN, IMAGENET_STD
 from tests.oracles import scoring as oracle
@@ -356,6 +356,44 @@ def test_registered_operators_load_where_they_are_registered(tmp_path, monkeypat
         ViGLAD.from_pretrained(tmp_path)
 
 
+def test_graphs_are_saved(tmp_path):
+    options = {"graph": "window", "graph_kwargs": {"size": 5}}
+    model = ViGLAD("small", 96, PDN("small", 6), **options).eval()
+    model.save_pretrained(tmp_path)
+    loaded = ViGLAD.from_pretrained(tmp_path)
+    assert (loaded.config["graph"], loaded.config["graph_kwargs"]) == ("window", {"size": 5})
+    assert str(loaded) == str(model)
+    assert loaded.autoencoder.encoder[0][1].graph == WindowKNN(12, size=5, number=1)
+    images = normal_images(2, size=64)
+    assert torch.equal(loaded.autoencoder(images), model.autoencoder(images))
+    with pytest.raises(ValueError, match="'graph' to be one of"):
+        ViGLAD.from_pretrained(tmp_path, graph="magic")
+    # A model saved before there was a choice.
+    config = {key: value for key, value in loaded.config.items() if not key.startswith("graph")}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert ViGLAD.from_pretrained(tmp_path).config["graph"] == "knn"
+
+
+@pytest.mark.parametrize("graph", [WindowKNN, WindowKNN(3), lambda x, b, g: knn_graph(x, 2)])
+def test_own_graphs_are_asked_for(tmp_path, graph):
+    ViGLAD("small", 96, PDN("small", 6), graph=graph).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="custom graph: pass `graph=`"):
+        ViGLAD.from_pretrained(tmp_path)
+    loaded = ViGLAD.from_pretrained(tmp_path, graph=graph)
+    assert loaded.config["graph"] is None
+    if isinstance(graph, WindowKNN):
+        assert loaded.autoencoder.constructor.graph is graph
+
+
+def test_registered_graphs_load_where_they_are_registered(tmp_path, monkeypatch):
+    monkeypatch.setitem(GRAPHS, "windows_of_two", lambda k, dilation: WindowKNN(k, size=2))
+    ViGLAD("small", 96, PDN("small", 6), graph="windows_of_two").save_pretrained(tmp_path)
+    assert ViGLAD.from_pretrained(tmp_path).autoencoder.constructor.graph == WindowKNN(12, size=2)
+    monkeypatch.delitem(GRAPHS, "windows_of_two")
+    with pytest.raises(ValueError, match=r"'graph' to be one of .*got 'windows_of_two'"):
+        ViGLAD.from_pretrained(tmp_path)
+
+
 def test_own_operators_and_autoencoders_are_asked_for(tmp_path):
     model = ViGLAD("small", 96, operator=GraphConv)
     model.save_pretrained(tmp_path)
@@ -493,7 +531,7 @@ def test_errors(tmp_path, fitted):
         fitted(torch.zeros(3, 96, 96))
     with pytest.raises(ValueError, match=r"teacher without padding \(got PDN\(small, 6, padding"):
         ViGLAD("small", 96, PDN("small", 6, padding=True))
-    for option in ("losses", "feature", "fusion", "autoencoder", "operator"):
+    for option in ("losses", "feature", "fusion", "autoencoder", "operator", "graph"):
         with pytest.raises(ValueError, match="Expected"):
             ViGLAD("small", 96, **{option: "other"})
     with pytest.raises(FileNotFoundError, match=r"config.json"):

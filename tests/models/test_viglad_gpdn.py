@@ -8,6 +8,7 @@ from torch_geometric.nn import GraphConv
 from benchmarks.grid import detector_options
 from pyg_viglad import PDN, ViGLAD
 from pyg_viglad.models import GPDN, load_teacher, save_teacher
+from pyg_viglad.nn import WindowKNN
 from tests.models.helpers import shaken, smooth_images
 
 
@@ -20,13 +21,15 @@ def test_teacher_files(tmp_path, size, suffix):
         model = shaken(GPDN(size, 24, padding=True))
         torch.save({"state_dict": {f"teacher.{k}": v for k, v in model.state_dict().items()}}, path)
     else:
-        model = shaken(GPDN(size, 24, padding=True, k=4, operator="sage"))
+        graph = {"graph": "window", "graph_kwargs": {"size": 5}}
+        model = shaken(GPDN(size, 24, padding=True, k=4, operator="sage", **graph))
         model.vig.ffn[1].running_var[0] = 1e6  # beyond float16
         model.vig.ffn[1].num_batches_tracked.fill_(70_001)
         save_teacher(model, path, {"seed": 3})
     loaded = load_teacher(path)
     assert isinstance(loaded, GPDN)
-    assert (loaded.size, loaded.k, loaded.operator) == (size, model.k, model.operator)
+    assert loaded.config == model.config
+    assert loaded.vig.graph == model.vig.graph
     assert not loaded.training
     assert not loaded.padding
     assert not any(p.requires_grad for p in loaded.parameters())
@@ -44,12 +47,18 @@ def test_bad_teacher_files(tmp_path):
         ({**state, "vig.ffn.1.bias": torch.zeros(3)}, {}, "shapes of a small GPDN"),
         (state, {"k": "many"}, "Expected 'k' of the graph block"),
         (state, {"operator": "other"}, "Expected 'operator'"),
+        (state, {"graph": "other"}, "Expected 'graph'"),
     ):
         save_file({key: value.contiguous() for key, value in kept.items()}, file, options)
         with pytest.raises(ValueError, match=message):
             load_teacher(file)
-    with pytest.raises(ValueError, match="operator by name"):
-        save_teacher(GPDN("small", 8, operator=GraphConv), tmp_path / "own.safetensors", {})
+    for options, message in (
+        ({"operator": GraphConv}, "operator and graph by name"),
+        ({"graph": WindowKNN}, "operator and graph by name"),
+        ({"graph": "window", "graph_kwargs": {"size": torch.tensor(3)}}, "that JSON can hold"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            save_teacher(GPDN("small", 8, **options), tmp_path / "own.safetensors", {})
     assert [path.name for path in tmp_path.iterdir()] == ["teacher.safetensors"]
 
 
@@ -94,7 +103,7 @@ def test_the_student_s_statistics_are_those_of_normal_images():
 @pytest.mark.parametrize("teacher", ["mobilenetv1", "gpdn"])
 def test_save_and_load(tmp_path, teacher):
     torch.manual_seed(0)
-    options = {} if teacher == "mobilenetv1" else {"k": 5, "operator": "gin"}
+    options = {} if teacher == "mobilenetv1" else {"k": 5, "operator": "gin", "graph": "grid"}
     source = shaken(GPDN("medium", 16, **options)) if options else teacher
     model = ViGLAD("small", (96, 112), source, "conv", student="gpdn")
     shaken(model.student)
@@ -109,12 +118,12 @@ def test_save_and_load(tmp_path, teacher):
         assert ours is theirs is None or torch.equal(ours, theirs)
 
 
-def test_a_teacher_with_an_own_operator_is_asked_for(tmp_path):
-    teacher = GPDN("small", 16, operator=GraphConv)
-    ViGLAD("small", 96, teacher, "conv").save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="custom operator: pass `teacher=`"):
+@pytest.mark.parametrize("options", [{"operator": GraphConv}, {"graph": WindowKNN}])
+def test_a_teacher_with_an_own_part_is_asked_for(tmp_path, options):
+    ViGLAD("small", 96, GPDN("small", 16, **options), "conv").save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"custom {next(iter(options))}: pass `teacher=`"):
         ViGLAD.from_pretrained(tmp_path)
-    again = ViGLAD.from_pretrained(tmp_path, teacher=GPDN("small", 16, operator=GraphConv))
+    again = ViGLAD.from_pretrained(tmp_path, teacher=GPDN("small", 16, **options))
     state = load_file(tmp_path / "model.safetensors")
     for name, value in again.teacher.state_dict().items():
         assert torch.equal(value, state[f"teacher.{name}"])

@@ -6,7 +6,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform, Compose
 from torch_geometric.utils import to_networkx
 
-from pyg_viglad.nn import knn_graph
+from pyg_viglad.nn import GRAPHS, KNN, knn_graph, make_graph, nearest_first
 from pyg_viglad.transforms import ImageToGraph
 
 
@@ -36,6 +36,25 @@ def test_edges_are_the_nearest_patches(image, loop, cosine):
     data = ImageToGraph(patch_size=2, k=4, dilation=2, loop=loop, cosine=cosine)(image)
     expected = knn_graph(data.x, 4, dilation=2, loop=loop, cosine=cosine)
     assert torch.equal(data.edge_index, expected)
+
+
+@pytest.mark.parametrize("name", sorted(set(GRAPHS) - {"knn", "hypergraph"}))
+def test_other_graphs(image, name):
+    transform = ImageToGraph(patch_size=2, k=4, dilation=2, graph=name)
+    data = transform(image)
+    edges = make_graph(name, 4, 2)(data.x, 1, (4, 6))
+    assert torch.equal(data.edge_index, nearest_first(data.x, edges))
+    assert f"graph={make_graph(name, 4, 2)})" in repr(transform)
+    batch = Batch.from_data_list([data, transform(image.flip(2))])
+    assert torch.equal(batch[0].edge_index, data.edge_index)
+    assert to_networkx(data).number_of_edges() == edges.size(1)
+
+
+def test_graph_by_instance(image):
+    knn = ImageToGraph(patch_size=2, k=4, graph=KNN(3, 2))(image)
+    assert torch.equal(knn.edge_index, knn_graph(knn.x, 3, dilation=2, loop=True, cosine=True))
+    options = {"graph": "window", "graph_kwargs": {"size": 2}}
+    assert ImageToGraph(patch_size=2, k=4, **options)(image).num_edges == 24 * 4
 
 
 def test_all_kinds_of_images_give_the_same_graph(tmp_path):
@@ -105,6 +124,13 @@ def test_is_a_pyg_transform_with_a_complete_repr(image):
         (lambda image: ImageToGraph(k=0), "'k' to be at least 1"),
         (lambda image: ImageToGraph(dilation=0), "'dilation' to be at least 1"),
         (lambda image: ImageToGraph()(3), "got int"),
+        (lambda image: ImageToGraph(graph="magic"), "'graph' to be one of"),
+        (lambda image: ImageToGraph(graph="hypergraph"), "graph of edges .*'hypergraph': see"),
+        (
+            lambda image: ImageToGraph(graph="grid", cosine=False),
+            "with graph 'grid' .*cosine=False",
+        ),
+        (lambda image: ImageToGraph(graph="grid", loop=False), "with graph 'grid' .*loop=False"),
     ],
 )
 def test_bad_input(image, make, match):

@@ -68,6 +68,26 @@ def test_lines_go_to_the_neighbours_in_rank_order(images, graphs):
     assert list(segments(panels(figure)[0, 2])) == [1]
 
 
+@pytest.mark.parametrize("name", ["adaptive", "axial", "mutual"])
+def test_any_number_of_neighbours(images, name):
+    torch.manual_seed(0)
+    graphs = record_graphs(ViGAutoEncoder(8, image_size=32, k=5, graph=name), images)
+    figure = plot_node_graphs(images, graphs, [(30.0, 9.0), (1.0, 31.0)])
+    names = ("input", "decoder")
+    for number, row in enumerate(panels(figure)):
+        for key, panel in zip(names, row[::2], strict=True):
+            one_image = graph_of_image(graphs[key], number)
+            node = node_at(one_image, [(30.0, 9.0), (1.0, 31.0)][number])
+            neighbors = neighbors_of(one_image, node)
+            if len(neighbors) == 0:  # an adaptive graph may have such nodes
+                assert not artists(panel, "edges")
+                continue
+            for rank, (_, end) in segments(panel).items():
+                np.testing.assert_allclose(end, one_image.pos[neighbors[rank - 1]])
+            assert sorted(segments(panel)) == list(range(1, len(neighbors) + 1))
+    assert_inside(figure)
+
+
 def test_colours_follow_the_rank_and_are_shared(images, graphs):
     figure = plot_node_graphs(images, graphs, [0, 0])
     figure.draw_without_rendering()

@@ -87,6 +87,19 @@ def test_the_page_holds_the_recorded_graphs(image, graphs):
         assert np.allclose(pos, graph.pos, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["adaptive", "axial"])
+def test_the_page_holds_other_numbers_of_neighbours(image, name):
+    graphs = record_graphs(ViGAutoEncoder(8, image_size=64, k=5, graph=name), image)
+    payload = page_payload(GraphViewer(image, graphs).to_html())
+    most = 0
+    for packed, graph in zip(payload["graphs"], graphs.values(), strict=True):
+        degrees = torch.bincount(graph.edge_index[1])
+        most = max(most, int(degrees.max()) - 1)
+        assert np.array_equal(packed["degrees"], degrees)
+        assert np.array_equal(packed["sources"], graph.edge_index[0])
+    assert payload["neighbors"] == most
+
+
 def test_edges_in_any_order_keep_their_ranks(image, graphs):
     """Grouped by centre, and within a centre in the order they came in."""
     graph = graphs["decoder"][0]
