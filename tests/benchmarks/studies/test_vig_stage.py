@@ -46,7 +46,14 @@ def test_prints_every_head(tmp_path, capsys):
     vig_stage.main([*weights, *options, "--channels", "8", "--seeds", "0", "1"])
     lines = [re.sub(" +", " ", line) for line in capsys.readouterr().out.splitlines()]
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
-    assert rows[0] == ["head", "parameters", "training (s)", "train", "accuracy", *vig_stage.LABELS]
+    assert rows[0] == [
+        "head",
+        "parameters",
+        "training (CPU s)",
+        "train",
+        "accuracy",
+        *vig_stage.LABELS,
+    ]
     assert [row[0] for row in rows[2:]] == ["pooling", "convolutions", "ViGStage, knn"]
     for row in rows[2:]:
         accuracy, *recalls = (float(cell.split(" ± ")[0]) for cell in row[4:])
