@@ -22,6 +22,7 @@ NAMES = (
     "aggregation",
     "autoencoder",
     "pyramid",
+    "hypergraph",
     "memory",
     "scaling",
     "train_step",

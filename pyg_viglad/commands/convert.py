@@ -9,11 +9,12 @@ __all__ = ["convert"]
 
 
 def convert(file: str, output: str | None = None) -> str:
-    """Turn a published checkpoint of Pyramid ViG or ViG into a safetensors file.
+    """Turn a published checkpoint of Pyramid ViG, ViG or Vision HGNN into a safetensors file.
 
-    The variant and the number of classes follow from the weights. The file loads by
-    PyramidViG.from_file or ViG.from_file, and a detector's encoder starts from it with
-    --model.encoder_weights.
+    The variant and the number of classes follow from the weights. The file loads by from_file of
+    PyramidViG, ViG, PyramidViHGNN or ViHGNN, and a detector's encoder starts from that of a
+    PyramidViG with --model.encoder_weights. A Vision HGNN computes its means as the public code
+    does (padding "last").
 
     Args:
         file: The checkpoint, .pth or .safetensors. Only plain tensors are unpickled.
@@ -26,7 +27,7 @@ def convert(file: str, output: str | None = None) -> str:
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If it has another layout.
     """
-    from pyg_viglad.models import PyramidViG, ViG
+    from pyg_viglad.models import PyramidViG, PyramidViHGNN, ViG, ViHGNN
     from pyg_viglad.models.pyramid_vig import VARIANTS
     from pyg_viglad.models.vig import SIZES
 
@@ -46,12 +47,16 @@ def convert(file: str, output: str | None = None) -> str:
     width = position.size(1) if position is not None and position.dim() == 4 else 0
     if width not in networks:
         raise ValueError(
-            f"Expected a published checkpoint of Pyramid ViG or ViG in '{file}' (got keys such as "
-            f"{', '.join(sorted(state)[:3]) or 'none'})"
+            f"Expected a published checkpoint of Pyramid ViG, ViG or Vision HGNN in '{file}' "
+            f"(got keys such as {', '.join(sorted(state)[:3]) or 'none'})"
         )
     network, variant = networks[width]
+    options = {}
+    if any(".nn_node_to_hyperedge." in key for key in state):
+        network = {PyramidViG: PyramidViHGNN, ViG: ViHGNN}[network]
+        options["padding"] = "last"
     head = state.get("prediction.4.bias")
-    model = network(variant, num_classes=0 if head is None else head.numel())
+    model = network(variant, num_classes=0 if head is None else head.numel(), **options)
     model.load_reference(state)
     model.save(target)
     print(f"{model}: {target}")

@@ -116,20 +116,26 @@ def fuzzy_c_means(
         x = x - x.mean(dim=1, keepdim=True)
         square = x.square().sum(dim=2).unsqueeze(1)
         active = torch.ones(graphs, 1, 1, dtype=torch.bool, device=x.device)
+        num_active = graphs
         for number in range(iterations):
             weights = u**m
             centers = weights @ x / weights.sum(dim=2, keepdim=True)
-            distance = square + centers.square().sum(dim=2, keepdim=True)
-            distance = distance.baddbmm_(centers, x.mT, alpha=-2).clamp_min_(1e-10)
+            new = square + centers.square().sum(dim=2, keepdim=True)
+            new = new.baddbmm_(centers, x.mT, alpha=-2).clamp_min_(1e-10)
             # Relative to the nearest centre's, so that no power overflows.
-            new = (distance.amin(dim=1, keepdim=True) / distance) ** (1 / (m - 1))
-            new = (new / new.sum(dim=1, keepdim=True)).nan_to_num_(nan=1 / num_clusters)
-            change = (new - u).square_().sum(dim=(1, 2), keepdim=True)
-            u = torch.where(active, new, u)
+            new = torch.div(new.amin(dim=1, keepdim=True), new, out=new)
+            if m != 2:
+                new.pow_(1 / (m - 1))
+            new.div_(new.sum(dim=1, keepdim=True)).nan_to_num_(nan=1 / num_clusters)
+            if num_active < graphs:
+                new = torch.where(active, new, u)
+            change = torch.linalg.vector_norm(u.sub_(new), dim=(1, 2), keepdim=True)
+            u = new
             if number:
-                change = change.sum().expand_as(change) if joint else change
-                active = active & (change.sqrt() >= tol)
-                if not active.any():
+                change = change.norm() if joint else change
+                active &= change >= tol
+                num_active = int(active.sum())
+                if num_active == 0:
                     break
         return u.mT.contiguous()
 

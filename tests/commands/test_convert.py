@@ -5,8 +5,9 @@ import torch
 
 from pyg_viglad import ViGLAD
 from pyg_viglad.cli import main
-from pyg_viglad.models import PyramidViG, ViG
+from pyg_viglad.models import PyramidViG, PyramidViHGNN, ViG, ViHGNN
 from tests.oracles.pyramid_vig import reference_state, vig_oracle
+from tests.oracles.vision_hgnn import hypergraph_operator
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +49,28 @@ def test_isotropic_vig(folder, capsys):
     assert str(ViG.from_file(target)) == "ViG(ti, 10)"
 
 
+@pytest.mark.parametrize("network", [PyramidViHGNN, ViHGNN])
+def test_vision_hgnn(network, tmp_path, capsys):
+    model = "pyramid" if network is PyramidViHGNN else "isotropic"
+    operator = hypergraph_operator(torch.rand)
+    state = reference_state(model, "ti", operator=operator, images=torch.rand(2, 3, 64, 64))
+    torch.save(state, tmp_path / "published.pth")
+    main(["convert", str(tmp_path / "published.pth")])
+    file = tmp_path / "published.safetensors"
+    assert capsys.readouterr().out == f"{network.__name__}(ti, 10): {file}\n"
+    made = network.from_file(file)
+    assert made.config["padding"] == "last"
+    eps = [value for name, value in state.items() if name.endswith("gconv.eps")]
+    own = [value for name, value in made.state_dict().items() if name.endswith("conv.eps")]
+    assert torch.equal(torch.cat(own), torch.cat(eps))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nothing.pth"], "Expected a file of weights"),
         (["pickled.pth"], "to hold plain weights"),
-        (["other.pth"], "Expected a published checkpoint of Pyramid ViG or ViG"),
+        (["other.pth"], "Expected a published checkpoint of Pyramid ViG, ViG or Vision HGNN"),
         (["flat.pth"], "got keys such as pos_embed"),
         (["few.pth"], "Expected the published layout of PyramidViG(ti, 0): 462 keys missing"),
         (["pyramid.pth", "--output", "new.pth"], "ends in '.safetensors'"),

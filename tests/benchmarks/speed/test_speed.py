@@ -8,7 +8,16 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from benchmarks.speed import aggregation, autoencoder, knn, memory, models, pyramid, scaling
+from benchmarks.speed import (
+    aggregation,
+    autoencoder,
+    hypergraph,
+    knn,
+    memory,
+    models,
+    pyramid,
+    scaling,
+)
 from benchmarks.speed.memory import peak_memory
 from benchmarks.speed.rivals import searches
 from benchmarks.speed.timing import compare_precisions, of_ours, time_in_turns
@@ -169,3 +178,22 @@ def test_pyramid(capsys, monkeypatch):
     rows = table(capsys.readouterr().out)
     assert [row[0] for row in rows] == ["pyg_viglad", "dense formula (ViG)"]
     assert float(rows[1][-1]) < 1e-12  # the same neighbours
+
+
+def test_hypergraph(capsys, monkeypatch):
+    monkeypatch.setattr(hypergraph, "peak_memory", lambda *_: 1.0)
+    hypergraph.main(["--batch-sizes", "1", "2", "--nodes", "60", "--rounds", "1"])
+    rows = table(capsys.readouterr().out)
+    assert [row[0] for row in rows] == list(hypergraph.WAYS)
+    assert rows[0][2] == rows[0][5] == "1.00x"
+    monkeypatch.setitem(hypergraph.WAYS, "wrong", lambda x, first: 0 * first)
+    with pytest.raises(RuntimeError, match="'wrong' differs"):
+        hypergraph.main(["--nodes", "60", "--rounds", "1"])
+
+
+@pytest.mark.skipif(not LINUX, reason="peak memory can be read on Linux only")
+def test_peak_memory_of_the_clustering():
+    ours, _, all_differences = (
+        hypergraph.peak_memory(name, 1, 1, 2500, 16, 20) for name in hypergraph.WAYS
+    )
+    assert all_differences > max(3, 2 * ours)  # 3.2 MB hold all differences
