@@ -87,7 +87,7 @@ class KNN:
 
 @dataclass(frozen=True)
 class UndirectedKNN:
-    r"""Connects nodes of which one is a neighbour of the other in :class:`KNN`, and all parts.
+    r"""Connects nodes of which one is a neighbour of the other in :class:`KNN`; always connected.
 
     The paper's graphs are "undirected and connected with no isolated vertices". Where the edges
     leave an image in several components, edges are added as Kruskal's algorithm adds them for a
@@ -96,8 +96,8 @@ class UndirectedKNN:
     ones of L2-normalised features. Neighbours are in the order of their distances, ties by
     number, the node itself first.
 
-    Symmetric and connected; irregular. Components are found on the CPU, so the graph is not built
-    inside ``torch.compile``.
+    Symmetric and connected; irregular. Components are found on the CPU, which
+    ``torch.compile(fullgraph=True)`` cannot trace.
 
     Args:
         k: Number of neighbours in the kNN graph, the node itself included.
@@ -125,10 +125,10 @@ class UndirectedKNN:
 
 @dataclass(frozen=True)
 class MutualKNN:
-    """Connects nodes that are neighbours of each other in :class:`KNN`, and all components.
+    """Connects nodes that are neighbours of each other in :class:`KNN`; always connected.
 
     Components are joined, and neighbours ordered, as in :class:`UndirectedKNN`. Symmetric and
-    connected; irregular. Not built inside ``torch.compile``.
+    connected; irregular. ``torch.compile(fullgraph=True)`` cannot trace it.
 
     Args:
         k: Number of neighbours in the kNN graph, the node itself included.
@@ -164,8 +164,8 @@ class WindowKNN:
     The grid is divided into square windows, as in the Swin Transformer (Liu et al., ICCV 2021). In
     every second block the windows are shifted by half a window up and left, along the sides that
     are longer than a window. Windows that the image's border cuts are smaller: there is no
-    wrap-around. In windows of fewer than ``k`` nodes all are neighbours, so the graph is exactly
-    regular only if no window is smaller. Neither symmetric nor connected.
+    wrap-around. In windows of fewer than ``k`` nodes all are neighbours; exactly regular only where
+    there are no such windows. Neither symmetric nor connected.
 
     Args:
         k: Number of neighbours of each node, itself included.
@@ -356,12 +356,13 @@ class AdaptiveKNN:
     The distance is estimated from the image: the mean of the distances of all its nodes to their
     candidates, less ``deviations`` of their standard deviations. Candidates of a node are its
     ``max_neighbors`` nearest; distances are Euclidean ones of L2-normalised features. Nodes in
-    uniform parts of the image so have many neighbours, nodes that resemble no other have few, at
-    least themselves. GreedyViG (Munir et al., CVPR 2024) compares with such a threshold, the mean
-    less one standard deviation of distances between the quadrants of the image, the nodes of the
-    same row and column.
+    uniform parts of the image have many neighbours, nodes that resemble no other have few, at
+    least themselves. GreedyViG (Munir et al., CVPR 2024) estimates its distance likewise, the mean
+    less one standard deviation, but from differences between the quadrants of the image, and its
+    candidates are nodes of the same row and column.
 
-    Irregular; neither symmetric nor necessarily connected. Not built inside ``torch.compile``.
+    Irregular; neither symmetric nor necessarily connected. ``torch.compile(fullgraph=True)`` cannot
+    trace it.
 
     Args:
         k: Number of neighbours, the node itself included, that ``max_neighbors`` follows from.
@@ -416,7 +417,8 @@ class PositionKNN:
 
     The squared distance is that of the L2-normalised features plus ``weight ** 2`` times that of the
     places, in units of the grid's longer side. The node itself is the first. Exactly regular;
-    neither symmetric nor necessarily connected.
+    neither symmetric nor necessarily connected. The search takes several times as long as that of
+    :class:`KNN`, because it compares differences in double precision.
 
     Args:
         k: Number of neighbours of each node, itself included; lowered where a graph has fewer nodes.
@@ -532,7 +534,9 @@ def make_graph(
     """Builds the graph builder of a block.
 
     Args:
-        graph: Name of one of ``GRAPHS``, a class made from ``(k, dilation, **graph_kwargs)``, or a
+        graph: Name of one of ``GRAPHS`` (``"knn"``, ``"mutual"``, ``"undirected"``, ``"window"``,
+            ``"axial"``, ``"grid"``, ``"random"``, ``"adaptive"``, ``"position"``, ``"hypergraph"`` or
+            one given to :func:`register_graph`), a class made from ``(k, dilation, **graph_kwargs)``, or a
             graph builder, used as it is: a function or object ``(x, batch_size, grid_size) ->
             edge_index``. The rows of ``x`` ``[B * N, C]`` are the nodes of ``batch_size`` graphs of
             equal size, ``grid_size`` their rows and columns (None if unknown); row 0 of
