@@ -178,7 +178,8 @@ def plot_images(
 
     Args:
         folder: Where they go.
-        model: The model; one with a convolutional autoencoder has no graphs.
+        model: The model; one with a convolutional autoencoder has no graphs, and hyperedges are not
+            drawn.
         images: The images, ``[n, 3, H, W]``.
         prediction: Their predictions.
         titles: A title per image.
@@ -203,7 +204,10 @@ def plot_images(
         quantiles=(model.local_calibration.start, model.local_calibration.end),
     )
     figure.savefig(folder / "anomaly_maps.png", dpi=110)
-    if isinstance(model.autoencoder, ViGAutoEncoder):
+    network = model.autoencoder
+    if isinstance(network, ViGAutoEncoder) and not getattr(
+        network.constructor.graph, "hypergraph", False
+    ):
         graphs = select_graphs(model.graphs(images.to(model.device), blocks=True))
         figure = plot_node_graphs(
             images,

@@ -228,7 +228,7 @@ class Hypergraph:
 
     The graph builder of Vision HGNN (Han et al., ICCV 2023), for operators that read hyperedges such as
     :class:`HyperedgeConv`. See :func:`fuzzy_c_means` and :func:`hyperedges`; features are not
-    normalised.
+    normalised. ``torch.compile(fullgraph=True)`` cannot trace it.
 
     Args:
         k: Number of hyperedges of each image; lowered where an image has fewer nodes.

@@ -1,5 +1,6 @@
 """Pictures of a report."""
 
+import pytest
 import torch
 from matplotlib.text import Text
 
@@ -22,3 +23,17 @@ def test_the_scale_of_the_maps_names_the_quantiles_of_the_model(tmp_path, monkey
     texts = [text.get_text() for text in figures[0].findobj(Text)]
     assert "0.1\n99.9%" in texts
     assert (tmp_path / "anomaly_maps.png").is_file()
+
+
+def test_hyperedges_have_no_picture_of_graphs(tmp_path):
+    model = ViGLAD("small", image_size=96, graph="hypergraph", operator="hyperedge", k=5)
+    images = torch.rand(4, 3, 96, 96)
+    model.fit_statistics(images, images)
+    model.save_pretrained(tmp_path / "model")
+    loaded = ViGLAD.from_pretrained(tmp_path / "model")
+    prediction = model.predict(images[:1])
+    assert torch.allclose(loaded.predict(images[:1]).score, prediction.score)
+    with pytest.raises(ValueError, match="model on edges"):
+        model.graphs(images)
+    plot_images(tmp_path, loaded, images[:1], prediction, ["noise"])
+    assert [file.name for file in tmp_path.glob("*.png")] == ["anomaly_maps.png"]
