@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         parts.append(table)
     table = parts[0].join(parts[1:])
     images = random_images(1).double()
-    outputs = [infer(network.double(), images) for network in networks.values()]
+    outputs = [infer(network, images) for network in both(args.variant, torch.float64).values()]
     table["difference"] = [
         f"{float((out - outputs[0]).norm() / outputs[0].norm()):.0e}" for out in outputs
     ]
@@ -59,15 +59,15 @@ def random_images(number: int) -> Tensor:
     return 2 * torch.rand(number, 3, 224, 224) - 1
 
 
-def both(variant: Any) -> dict[str, nn.Module]:
+def both(variant: Any, dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
     """Returns the network in both forms, its running statistics those of random images."""
     torch.manual_seed(0)
-    model = PyramidViG(variant)
+    model = PyramidViG(variant).to(dtype)
     for norm in model.modules():
         if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
             norm.momentum = None  # averages over batches
     with torch.no_grad():
-        model(random_images(2))
+        model(random_images(2).to(dtype))
     return {"pyg_viglad": model.eval(), "dense formula (ViG)": DensePyramidViG(model).eval()}
 
 
@@ -102,7 +102,13 @@ class DenseBlock(nn.Module):
         self.fc_in = nn.Sequential(_conv(block.fc_in[0]), _norm(block.fc_in[1]))
         operator: Any = block.conv
         weight = operator.lin.weight.detach().transpose(1, 2).flatten(0, 1)
-        conv = nn.Conv2d(2 * block.channels, 2 * block.channels, 1, groups=operator.heads)
+        conv = nn.Conv2d(
+            2 * block.channels,
+            2 * block.channels,
+            1,
+            groups=operator.heads,
+            dtype=weight.dtype,
+        )
         conv.load_state_dict({"weight": weight[:, :, None, None], "bias": operator.lin.bias})
         self.conv = nn.Sequential(conv, _norm(operator.norm), nn.GELU())
         self.fc_out = nn.Sequential(_conv(block.fc_out[0]), _norm(block.fc_out[1]))
@@ -111,7 +117,9 @@ class DenseBlock(nn.Module):
             _conv(first), _norm(first_norm), act, _conv(second), _norm(second_norm)
         )
         side: Any = block.relative_position
-        own, others = position_codes(block.channels, side, block.reduce_ratio)
+        own, others = position_codes(
+            block.channels, side, block.reduce_ratio, dtype=operator.lin.bias.dtype
+        )
         self.table: Tensor
         self.register_buffer("table", -2 * (own @ others.t())[None])
 
@@ -137,13 +145,13 @@ class DenseBlock(nn.Module):
 
 
 def _conv(linear: Any) -> nn.Conv2d:
-    conv = nn.Conv2d(linear.in_features, linear.out_features, 1)
+    conv = nn.Conv2d(linear.in_features, linear.out_features, 1, dtype=linear.weight.dtype)
     conv.load_state_dict({"weight": linear.weight[:, :, None, None], "bias": linear.bias})
     return conv
 
 
 def _norm(norm: Any) -> nn.BatchNorm2d:
-    maps = nn.BatchNorm2d(norm.num_features)
+    maps = nn.BatchNorm2d(norm.num_features, dtype=norm.weight.dtype)
     maps.load_state_dict(norm.state_dict())
     return maps
 
