@@ -23,6 +23,7 @@ CELLS = {
     "digits_losses": 3 * 3,
     "digits_ablations": 8 * 3,
     "digits_operators": 10 * 3,
+    "digits_graphs": 9 * 3,
     "scattered": 3 * 8 * 3,
 }
 

@@ -106,8 +106,17 @@ def test_models_of_a_config(tmp_path, capsys):
         "  EfficientAD: {<<: *viglad, autoencoder: conv}",
     ]
     config.write_text("\n".join(lines))
-    models.main([str(config), "--rounds", "1"])
+    lines = ["model,seed,score,metric,kind,value"]
+    for score, first in (("A", 0.5), ("A_r:global", 0.25)):
+        for number, kind in enumerate(("logical", "structural", "mean")):
+            values = (first + 0.1 * number, first + 0.1 * number + 0.2)
+            lines += [f"GCNConv,{n},{score},image_auroc,{kind},{v}" for n, v in enumerate(values)]
+    (tmp_path / "results.csv").write_text("\n".join(lines))
+    models.main([str(config), "--rounds", "1", "--results", str(tmp_path)])
     rows = table(capsys.readouterr().out)
+    assert [row[1] for row in rows] == ["-", "60.0 ± 14.1"]
+    assert rows[1][2:7] == [f"{mean}.0 ± 14.1" for mean in (70, 80, 35, 45, 55)]
+    rows = [[row[0], row[7]] for row in rows]
     assert [row[0] for row in rows] == ["max-relative", "GCNConv"]
     sizes = [ViGAutoEncoder(384, k=4, operator=name) for name in ("max_relative", "GCNConv")]
     expected = [sum(p.numel() for p in model.parameters()) / 1e6 for model in sizes]
