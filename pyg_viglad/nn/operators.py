@@ -367,9 +367,10 @@ class OperatorAdapter(nn.Module):
         edge_features: Names of edge features (default: none).
 
     Raises:
-        ValueError: If the operator takes no such edge features. In ``forward``, if the operator's
-            output has another width, ``grid_size`` is missing, the sources are pooled and the
-            operator takes no pair or adds self-loops, or their cells are not known.
+        ValueError: If the operator takes no such edge features, or needs some and none are named. In
+            ``forward``, if the operator's output has another width, ``grid_size`` is missing, the
+            sources are pooled and the operator takes no pair or adds self-loops, or their cells
+            are not known.
 
     Example:
         >>> from torch_geometric.nn import GATv2Conv, SAGEConv
@@ -397,9 +398,8 @@ class OperatorAdapter(nn.Module):
         if features and "edge_attr" not in takes:
             allowed = ["distance"] if "edge_weight" in takes else []
             if list(features) != allowed:
-                raise ValueError(
-                    f"Expected 'edge_features' to be {allowed} with {conv} (got {list(features)})"
-                )
+                expected = f"'edge_features' to be {allowed}" if allowed else "no 'edge_features'"
+                raise ValueError(f"Expected {expected} with {conv} (got {list(features)})")
         if features and getattr(conv, "edge_dim", _num_columns(features)) != _num_columns(features):
             raise ValueError(
                 f"Expected an operator with edge_dim={_num_columns(features)} for {list(features)} "
@@ -407,6 +407,11 @@ class OperatorAdapter(nn.Module):
             )
         if features and isinstance(conv, FAConv) and conv.normalize:
             raise ValueError(f"Expected {conv} with normalize=False and 'edge_features' (got True)")
+        if not features and any(
+            name in takes and takes[name].default is inspect.Parameter.empty
+            for name in ("edge_attr", "edge_weight")
+        ):
+            raise ValueError(f"Expected 'edge_features' with {conv} (got none)")
         self.edge_features = features
         self._takes = frozenset(takes)
         # PyG's operators that take no pairs say so.

@@ -219,10 +219,12 @@ class ViGSAGEConv(_ViGConv):
     def convolve(self, x: PairTensor, edge_index: Adj, size: tuple[int, int] | None) -> Tensor:
         """Computes the output for a pair of source and target features."""
         # The linear layer needs no edges, only the normalization's statistics do.
-        pair = (self.nn1[0](x[0]), x[1])
+        lin = self.nn1[0]
+        forwards = self.flow == "source_to_target"
+        pair = (lin(x[0]), x[1]) if forwards else (x[0], lin(x[1]))
         # propagate_type: (x: PairTensor)
         largest = self.propagate(edge_index, x=pair, size=size)
-        return self.nn2(torch.cat([x[1], largest], dim=1))  # type: ignore[no-any-return]
+        return self.nn2(torch.cat([x[int(forwards)], largest], dim=1))  # type: ignore[no-any-return]
 
     def message(self, x_j: Tensor) -> Tensor:
         """Returns the transformed neighbours."""
@@ -276,7 +278,8 @@ class ViGGINConv(_ViGConv):
         """Computes the output for a pair of source and target features."""
         # propagate_type: (x: PairTensor)
         total = self.propagate(edge_index, x=x, size=size)
-        return self.nn((1 + self.eps) * x[1] + total)  # type: ignore[no-any-return]
+        centres = x[int(self.flow == "source_to_target")]
+        return self.nn((1 + self.eps) * centres + total)  # type: ignore[no-any-return]
 
     def message(self, x_j: Tensor) -> Tensor:
         """Returns the neighbours."""

@@ -230,6 +230,14 @@ class Wide(MessagePassing):
         return x
 
 
+class NeedsEdges(MessagePassing):
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+
+    def forward(self, x, edge_index, edge_attr):
+        return x
+
+
 @pytest.mark.parametrize(
     ("operator", "kwargs", "match"),
     [
@@ -259,7 +267,12 @@ class Wide(MessagePassing):
         ("gatv2", {"edge_features": ["position"], "edge_dim": 3}, r"'edge_dim' to be 2.*got 3"),
         (GATv2Conv(8, 16), {"edge_features": ["position"]}, "edge_dim=2 .*edge_dim=None"),
         ("GCNConv", {"edge_features": ["position"]}, r"\['distance'\] with GCN.*\['position'\]"),
-        ("sage", {"edge_features": ["distance"]}, r"to be \[\] with SAGEConv.*\['distance'\]"),
+        (
+            "sage",
+            {"edge_features": ["distance"]},
+            r"no 'edge_features' with SAGEConv.*\['distance'\]",
+        ),
+        (NeedsEdges, {}, r"Expected 'edge_features' with NeedsEdges\(\) \(got none\)"),
         ("max_relative", {"edge_features": ["distance"]}, "no 'edge_features' with MaxRelative"),
         ("DirGNNConv", {"conv": "magic"}, "got 'magic'"),
         ("FAConv", {"edge_features": ["distance"]}, "normalize=False and 'edge_features'"),

@@ -118,6 +118,15 @@ def test_kinds_of_edges(cls):
 
 
 @pytest.mark.parametrize("cls", CLASSES)
+def test_flow_from_target_to_source(cls):
+    conv, backwards = cls(8, 12).eval(), cls(8, 12, flow="target_to_source").eval()
+    backwards.load_state_dict(conv.state_dict())
+    source, target, edges = torch.randn(24, 8), torch.randn(24, 8), regular(24)
+    out = backwards((target, source), edges.flip(0))
+    assert torch.allclose(out, conv((source, target), edges), atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
 def test_constant_features_and_equal_neighbors(cls):
     conv = cls(8, 12)
     x = torch.ones(24, 8, requires_grad=True)
