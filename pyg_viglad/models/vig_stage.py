@@ -79,6 +79,8 @@ class ViGStage(nn.Module):
                 raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
         if out_channels is None:
             out_channels = -(-in_channels // heads) * heads
+        if out_channels < 1:
+            raise ValueError(f"Expected 'out_channels' to be at least 1 (got {out_channels})")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.k = k

@@ -10,9 +10,8 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.inits import reset
 
-from pyg_viglad.nn.node_norm import NodeNorm
 from pyg_viglad.nn.operators import register_operator
-from pyg_viglad.nn.vig_convs import GroupedLinear
+from pyg_viglad.nn.vig_convs import _layer
 
 __all__ = [
     "HyperedgeConv",
@@ -398,12 +397,6 @@ class HyperedgeConv(MessagePassing):  # type: ignore[misc]
         padding = "" if self.padding is None else f", padding={self.padding}"
         name = self.__class__.__name__
         return f"{name}({self.in_channels}, {self.out_channels}, heads={self.heads}{padding})"
-
-
-def _layer(in_channels: int, out_channels: int, groups: int) -> nn.Sequential:
-    return nn.Sequential(
-        GroupedLinear(in_channels, out_channels, groups), NodeNorm(out_channels), nn.GELU()
-    )
 
 
 def _pad(index: Tensor, sources: int, targets: int, graphs: int) -> Tensor:

@@ -175,6 +175,7 @@ def test_reset_parameters():
         ({"k": 0}, r"'k' to be at least 1 \(got 0\)"),
         ({"heads": 0}, r"'heads' to be at least 1 \(got 0\)"),
         ({"out_channels": 10}, "10"),
+        ({"out_channels": 0}, r"'out_channels' to be at least 1 \(got 0\)"),
         ({"operator": "nothing"}, "nothing"),
         ({"graph": "nothing"}, r"'graph' to be one of .*'nothing'"),
     ],
