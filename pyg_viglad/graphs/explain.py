@@ -121,8 +121,13 @@ def explain_node(
         raise ImportError("Expected Captum for algorithm='captum': pip install captum")
     if epochs < 1:
         raise ValueError(f"Expected 'epochs' to be at least 1 (got {epochs})")
-    autoencoder, images, features, size = _inputs(model, image, target)
-    with torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+    device = next(model.parameters()).device
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device.type, enabled=False),
+    ):
+        autoencoder, images, features, size = _inputs(model, image, target, device)
         frozen = _FrozenErrors(autoencoder, images, features, block)
         cells = _grid(frozen.grid_size, size, images.device)
         index = int(peak(frozen.errors.view(1, *frozen.grid_size)))
@@ -150,10 +155,11 @@ def explain_node(
             node_mask_type=node_mask_type,
             model_config={"mode": "regression", "task_level": "node", "return_type": "raw"},
         )
-        devices = [images.device] if images.is_cuda else []
+        devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(seed)
             explanation: Explanation = explainer(x, edge_index, index=index)
+    explanation.apply(Tensor.detach)  # Captum's weights have a gradient
     if isinstance(algorithm, EdgeOcclusion | CaptumExplainer):
         explanation.edge_effect = explanation.edge_mask
         raising = explanation.edge_effect.clamp(min=0)
@@ -171,7 +177,7 @@ def explain_node(
 def explained_neighbors(explanation: Data, node: int | None = None) -> tuple[Tensor, Tensor]:
     """Returns the neighbours of a node, those of the largest weight first, and the weights of their edges.
 
-    The node itself is left out; of equal weights, the nearer neighbour comes first.
+    The node itself is left out; of equal weights, the first edge comes first.
 
     Args:
         explanation: An explanation with ``edge_index`` and ``edge_mask``, as :func:`explain_node` returns it.
@@ -369,12 +375,14 @@ class _FrozenErrors(nn.Module):
 
 
 def _inputs(
-    model: ViGLAD | ViGAutoEncoder, image: ImageLike | Data, target: Target | Tensor
+    model: ViGLAD | ViGAutoEncoder,
+    image: ImageLike | Data,
+    target: Target | Tensor,
+    device: torch.device,
 ) -> tuple[ViGAutoEncoder, Tensor, Tensor, tuple[int, int]]:
     """Returns the autoencoder, its images, what it is to reconstruct, and the original image's size."""
     if isinstance(target, str) and target not in get_args(Target):
         raise ValueError(f"Expected 'target' to be student, teacher or a tensor (got {target!r})")
-    device = next(model.parameters()).device
     if isinstance(model, ViGAutoEncoder):
         if isinstance(target, str):
             raise ValueError(
