@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["atomic_path", "read_tensors", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "atomic_path",
+    "read_tensors",
+    "write_bytes",
+    "write_json",
+    "write_tensors",
+    "write_text",
+]
 
 
 @contextmanager
@@ -61,12 +69,33 @@ def write_json(path: str | os.PathLike[str], values: dict[str, Any]) -> None:
     write_text(path, json.dumps(_finite(values), indent=2, allow_nan=False) + "\n")
 
 
+def write_tensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, "Tensor"],
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Writes tensors by name, and metadata, to a ``.safetensors`` file.
+
+    Raises:
+        ValueError: If the file's name ends otherwise.
+    """
+    from safetensors.torch import save
+
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"Expected a file name that ends in '.safetensors' (got '{path}')")
+    # Not save_file: its files are readable by their owner alone, and its errors are no OSError.
+    state = {key: value.contiguous() for key, value in tensors.items()}
+    write_bytes(path, save(state, metadata))
+
+
 def read_tensors(
     path: str | os.PathLike[str], what: str = "weights"
 ) -> tuple[dict[str, "Tensor"], dict[str, str]]:
     """Reads the tensors of a ``.safetensors`` file, or else of a state dict that torch saved.
 
-    Only plain tensors are unpickled. A state dict may stand under ``"state_dict"`` or ``"model"``.
+    Only plain tensors are unpickled. A state dict may stand under ``"state_dict"``, ``"model"`` or,
+    where there is neither, ``"state_dict_ema"``. The prefix ``"module."``, which
+    :class:`torch.nn.DataParallel` puts before all names, is removed.
 
     Args:
         path: The file.
@@ -93,16 +122,20 @@ def read_tensors(
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch's message about a file that it would have to unpickle fills a screen.
-        raise ValueError(
-            f"Expected '{path}' to hold plain {what} (got {type(error).__name__})"
-        ) from error
-    while isinstance(state, dict) and ("state_dict" in state or "model" in state):
-        state = state.get("state_dict", state.get("model"))
-    if not isinstance(state, dict):
-        raise ValueError(
-            f"Expected '{path}' to hold a dictionary of tensors (got {type(state).__name__})"
-        )
-    return {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}, {}
+        other = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        found = f"got {other[1]}" if other else f"reading it raised {type(error).__name__}"
+        raise ValueError(f"Expected '{path}' to hold plain {what} ({found})") from error
+    wrappers = ("state_dict", "model", "state_dict_ema")
+    while isinstance(state, dict) and (key := next((w for w in wrappers if w in state), None)):
+        state = state[key]
+    items = state.items() if isinstance(state, dict) else ()
+    tensors = {key: value for key, value in items if isinstance(value, torch.Tensor)}
+    if not tensors:
+        found = f"the keys {list(state)[:3]}" if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"Expected '{path}' to hold a dictionary of tensors (got {found})")
+    if all(key.startswith("module.") for key in tensors):
+        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    return tensors, {}
 
 
 def _finite(value: Any) -> Any:

@@ -18,7 +18,8 @@ def convert(file: str, output: str | None = None) -> str:
 
     Args:
         file: The checkpoint, .pth or .safetensors. Only plain tensors are unpickled.
-        output: The file to write, .safetensors; by default beside the checkpoint, with its name.
+        output: The file to write, .safetensors; by default beside the checkpoint, with its name. An
+            existing file is overwritten.
 
     Returns:
         The file written.
@@ -31,13 +32,12 @@ def convert(file: str, output: str | None = None) -> str:
     from pyg_viglad.models.pyramid_vig import VARIANTS
     from pyg_viglad.models.vig import SIZES
 
-    path = Path(file)
-    target = path.with_suffix(".safetensors") if output is None else Path(output)
-    if target.resolve() == path.resolve():
+    state, _ = read_tensors(file)
+    target = Path(output or Path(file.removesuffix(".tar")).with_suffix(".safetensors"))
+    if target.resolve() == Path(file).resolve():
         raise ValueError(
             f"Expected 'output' to be another file than the checkpoint (got '{target}')"
         )
-    state, _ = read_tensors(path)
     # The width of the stem tells all variants apart.
     networks: dict[int, tuple[Any, str]] = {
         **{widths[0]: (PyramidViG, variant) for variant, widths in VARIANTS.items()},
@@ -48,7 +48,7 @@ def convert(file: str, output: str | None = None) -> str:
     if width not in networks:
         raise ValueError(
             f"Expected a published checkpoint of Pyramid ViG, ViG or Vision HGNN in '{file}' "
-            f"(got keys such as {', '.join(sorted(state)[:3]) or 'none'})"
+            f"(got keys such as {', '.join(sorted(state)[:3])})"
         )
     network, variant = networks[width]
     options = {}

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyg_viglad.files import atomic_path, read_tensors, write_json
+from pyg_viglad.files import read_tensors, write_json, write_tensors
 from pyg_viglad.models.gpdn import Network, make_network
 from pyg_viglad.models.pdn import PDN, PDNSize
 
@@ -87,8 +87,6 @@ def save_teacher(teacher: PDN, path: str | os.PathLike[str], card: dict[str, Any
         ...     load_teacher(f"{folder}/teacher.safetensors")
         PDN(small, 384)
     """
-    from safetensors.torch import save_file
-
     options = {name: teacher.config[name] for name in _BLOCK_OPTIONS if name in teacher.config}
     if None in options.values():
         raise ValueError(
@@ -100,17 +98,14 @@ def save_teacher(teacher: PDN, path: str | os.PathLike[str], card: dict[str, Any
         except TypeError as error:
             raise ValueError(f"Expected 'graph_kwargs' that JSON can hold ({error})") from error
     path = Path(path)
-    if path.suffix != ".safetensors":
-        raise ValueError(f"Expected a file name that ends in '.safetensors' (got '{path}')")
     path.parent.mkdir(parents=True, exist_ok=True)
     learned = dict(teacher.named_parameters())
     # Running statistics are few, and some exceed float16.
     state = {
-        key: (value.half() if key in learned else value).detach().contiguous()
+        key: (value.half() if key in learned else value).detach()
         for key, value in teacher.state_dict().items()
     }
-    with atomic_path(path) as partial:
-        save_file(state, partial, {key: str(value) for key, value in options.items()} or None)
+    write_tensors(path, state, {key: str(value) for key, value in options.items()} or None)
     write_json(path.with_suffix(".json"), card)
 
 

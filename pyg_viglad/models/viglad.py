@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch, Data
 
-from pyg_viglad.files import atomic_path, write_json, write_text
+from pyg_viglad.files import write_json, write_tensors, write_text
 from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
 from pyg_viglad.models.gpdn import Network, make_network
 from pyg_viglad.models.pdn import PDN, PDNSize
@@ -654,14 +654,10 @@ class ViGLAD(
             save_directory: The folder; it is created where needed.
             **options: Of :meth:`huggingface_hub.ModelHubMixin.save_pretrained`.
         """
-        from safetensors.torch import save_file
-
         # The weights come first: the mixin deletes config.json before it saves anything.
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: value.contiguous() for name, value in self.state_dict().items()}
-        with atomic_path(folder / "model.safetensors") as partial:
-            save_file(state, partial, metadata={"format": "pt"})
+        write_tensors(folder / "model.safetensors", self.state_dict(), {"format": "pt"})
         return super().save_pretrained(folder, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:

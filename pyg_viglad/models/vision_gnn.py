@@ -4,7 +4,6 @@ import json
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.nn.inits import reset
 
-from pyg_viglad.files import atomic_path, read_tensors
+from pyg_viglad.files import read_tensors, write_tensors
 from pyg_viglad.nn import ConvViG, GroupedLinear, MaxRelativeConv, position_codes
 
 __all__ = ["VisionGNN"]
@@ -162,18 +161,11 @@ class VisionGNN(nn.Module):
             ValueError: If the file's name ends otherwise, or the model has a custom operator or graph
                 builder, which a file cannot hold.
         """
-        from safetensors.torch import save_file
-
-        path = Path(path)
-        if path.suffix != ".safetensors":
-            raise ValueError(f"Expected a file name that ends in '.safetensors' (got '{path}')")
         try:
             text = json.dumps(self.config)
         except TypeError as error:
             raise ValueError(f"Expected operator and graph by name to save ({error})") from error
-        state = {key: value.contiguous() for key, value in self.state_dict().items()}
-        with atomic_path(path) as partial:
-            save_file(state, partial, {"model": type(self).__name__, "config": text})
+        write_tensors(path, self.state_dict(), {"model": type(self).__name__, "config": text})
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
@@ -236,8 +228,8 @@ def _check_table(name: str, value: Tensor, block: ConvViG) -> None:
     table = -2 * own @ others.t()
     if value.squeeze(0).shape != table.shape:
         raise ValueError(f"Expected '{name}' to be {[1, *table.shape]} (got {list(value.shape)})")
-    difference = float((value.squeeze(0).to(table) - table).abs().max())
-    if not difference < 1e-3:  # half precision passes
+    difference = (value.squeeze(0).to(table) - table).abs().max().item()
+    if not difference < 1e-2:  # bfloat16 passes
         raise ValueError(
             f"Expected '{name}' to hold sine-cosine positions (differs by {difference:.2g})"
         )

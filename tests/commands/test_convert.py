@@ -1,5 +1,7 @@
 """Published checkpoints become files that the networks and the detector load."""
 
+import argparse
+
 import pytest
 import torch
 
@@ -20,6 +22,10 @@ def folder(tmp_path_factory):
     torch.save({"pos_embed": torch.zeros(1, 48, 56, 56)}, folder / "few.pth")
     torch.save({"pos_embed": torch.zeros(3)}, folder / "flat.pth")
     torch.save(torch.nn.Linear(1, 1), folder / "pickled.pth")
+    torch.save({"model": state, "args": argparse.Namespace(lr=1)}, folder / "training.pth")
+    torch.save({"epoch": 3, "optimizer": {}}, folder / "nested.pth")
+    (folder / "text.pth").write_text("no weights")
+    (folder / "half.pth").write_bytes((folder / "pyramid.pth").read_bytes()[: 10**6])
     return folder
 
 
@@ -41,6 +47,28 @@ def test_pyramid_vig(folder, capsys):
     for part in ("constructor", "encoder"):
         one, two = (getattr(net, part).state_dict() for net in (first, second))
         assert all(torch.equal(value, two[key]) for key, value in one.items())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"model": {f"module.{key}": value for key, value in state.items()}},
+        lambda state: {"epoch": 3, "state_dict_ema": state},
+        lambda state: {"state_dict": state, "state_dict_ema": None},
+        lambda state: {k: v.bfloat16() if v.dim() else v for k, v in state.items()},
+        lambda state: {k: torch.nn.Parameter(v) if v.dim() else v for k, v in state.items()},
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_checkpoints_of_trainings(wrap, folder, tmp_path):
+    state = torch.load(folder / "pyramid.pth")
+    torch.save(wrap(state), tmp_path / "made_78.5.pth.tar")
+    main(["convert", str(tmp_path / "made_78.5.pth.tar")])
+    file = tmp_path / "made_78.5.safetensors"
+    model = PyramidViG.from_file(file)
+    torch.testing.assert_close(model.constructor.position, state["pos_embed"], rtol=1e-2, atol=1e-3)
+    (tmp_path / "usual").touch()
+    assert file.stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_isotropic_vig(folder, capsys):
@@ -69,7 +97,13 @@ def test_vision_hgnn(network, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["nothing.pth"], "Expected a file of weights"),
-        (["pickled.pth"], "to hold plain weights"),
+        (["pickled.pth"], "to hold plain weights (got torch.nn.modules.linear.Linear)"),
+        (["training.pth"], "to hold plain weights (got argparse.Namespace)"),
+        (["text.pth"], "to hold plain weights (reading it raised"),
+        (["half.pth"], "to hold plain weights (reading it raised RuntimeError)"),
+        (["nested.pth"], "to hold a dictionary of tensors (got the keys ['epoch', 'optimizer'])"),
+        (["."], "Expected a file of weights"),
+        (["pyramid.pth", "--output", "/proc/new.safetensors"], "/proc/new.safetensors"),
         (["other.pth"], "Expected a published checkpoint of Pyramid ViG, ViG or Vision HGNN"),
         (["flat.pth"], "got keys such as pos_embed"),
         (["few.pth"], "Expected the published layout of PyramidViG(ti, 0): 462 keys missing"),
