@@ -97,6 +97,10 @@ class PyramidTrunk(nn.Module):
             raise ValueError(
                 f"Expected 'variant' to be one of {sorted(VARIANTS)} (got {variant!r})"
             )
+        if len(reduce_ratios) != len(DEPTHS):
+            raise ValueError(
+                f"Expected 'reduce_ratios' of {len(DEPTHS)} stages (got {reduce_ratios})"
+            )
         self.variant = variant
         self.depths = tuple(depths or DEPTHS)
         self.k = k
@@ -195,6 +199,9 @@ class PyramidViG(PyramidTrunk, VisionGNN):
         graph: Graph builder of all blocks, see :func:`~pyg_viglad.nn.make_graph`. Builders other than
             ``"knn"`` know neither averaged candidates nor relative positions.
         graph_kwargs: Further arguments of the graph builder.
+        reduce_ratios: For each stage the side of the squares of nodes that are averaged to candidates
+            (default: 4, 2, 1, 1; 1 for other graphs than ``"knn"``). Operators that take no pair of
+            source and target features, such as ``"gcn"``, need ``(1, 1, 1, 1)``.
 
     Shapes:
         - **input:** images ``[B, 3, H, W]`` or a ``Batch`` with ``img``, of any size; values in
@@ -226,10 +233,9 @@ class PyramidViG(PyramidTrunk, VisionGNN):
         operator_kwargs: dict[str, Any] | None = None,
         graph: Graph = "knn",
         graph_kwargs: dict[str, Any] | None = None,
+        reduce_ratios: Sequence[int] | None = None,
     ) -> None:
-        pyramid: dict[str, Any] = {}
-        if isinstance(make_graph(graph, k, 1, graph_kwargs), KNN):
-            pyramid = {"reduce_ratios": (4, 2, 1, 1), "relative_position": image_size // 4}
+        nearest = isinstance(make_graph(graph, k, 1, graph_kwargs), KNN)
         super().__init__(
             variant,
             image_size,
@@ -241,20 +247,22 @@ class PyramidViG(PyramidTrunk, VisionGNN):
             num_downsamples=3,
             depths={"m": (2, 2, 16, 2), "b": (2, 2, 18, 2)}.get(variant),
             drop_path=drop_path,
-            **pyramid,
+            reduce_ratios=reduce_ratios or ((4, 2, 1, 1) if nearest else (1, 1, 1, 1)),
+            relative_position=image_size // 4 if nearest else None,
         )
         self.add_head(VARIANTS[variant][-1], num_classes)
-        self.keep_config(
-            variant=variant,
-            num_classes=num_classes,
-            image_size=image_size,
-            k=k,
-            drop_path=drop_path,
-            operator=operator,
-            operator_kwargs=operator_kwargs,
-            graph=graph,
-            graph_kwargs=graph_kwargs,
-        )
+        self.config = {
+            "variant": variant,
+            "num_classes": num_classes,
+            "image_size": image_size,
+            "k": k,
+            "drop_path": drop_path,
+            "operator": operator,
+            "operator_kwargs": operator_kwargs,
+            "graph": graph,
+            "graph_kwargs": graph_kwargs,
+            "reduce_ratios": reduce_ratios and list(reduce_ratios),
+        }
         self.reset_parameters()
 
     def forward_features(self, images: Tensor | Batch) -> Tensor:

@@ -101,17 +101,17 @@ class ViG(VisionGNN):
             )
             self.blocks.append(block)
         self.add_head(channels, num_classes)
-        self.keep_config(
-            variant=variant,
-            num_classes=num_classes,
-            image_size=image_size,
-            k=k,
-            drop_path=drop_path,
-            operator=operator,
-            operator_kwargs=operator_kwargs,
-            graph=graph,
-            graph_kwargs=graph_kwargs,
-        )
+        self.config = {
+            "variant": variant,
+            "num_classes": num_classes,
+            "image_size": image_size,
+            "k": k,
+            "drop_path": drop_path,
+            "operator": operator,
+            "operator_kwargs": operator_kwargs,
+            "graph": graph,
+            "graph_kwargs": graph_kwargs,
+        }
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -121,7 +121,8 @@ class ViGAutoEncoder(PyramidTrunk):
         What it does not have, the last downsampling, keeps its weights. Its images are (x - 0.5) / 0.5,
         those of this network ImageNet-normalised: the first convolution is rescaled accordingly, which
         is exact up to the zeros around the image. The position embedding is interpolated to the grid
-        of this network.
+        of this network. Graphs stay this network's own: its ``k``, all nodes as candidates, and no
+        relative positions.
 
         Args:
             weights: A network, its state dict, the published one, or the path of a file with either.

@@ -36,15 +36,15 @@ class _HyperedgeBlocks(VisionGNN):
             graph="hypergraph",
             graph_kwargs={"seed": seed, "joint": padding == "last"},
         )
-        self.keep_config(
-            variant=variant,
-            num_classes=num_classes,
-            image_size=image_size,
-            k=k,
-            drop_path=drop_path,
-            seed=seed,
-            padding=padding,
-        )
+        self.config = {
+            "variant": variant,
+            "num_classes": num_classes,
+            "image_size": image_size,
+            "k": k,
+            "drop_path": drop_path,
+            "seed": seed,
+            "padding": padding,
+        }
 
 
 class PyramidViHGNN(_HyperedgeBlocks, PyramidViG):

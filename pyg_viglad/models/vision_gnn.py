@@ -20,10 +20,11 @@ __all__ = ["VisionGNN"]
 class VisionGNN(nn.Module):
     """The base of image classifiers with the published layout of checkpoints.
 
-    Subclasses build their layers, call :meth:`add_head`, :meth:`keep_config` and
-    :meth:`reset_parameters`, and define :meth:`forward_features` and :meth:`reference_names`.
+    Subclasses build their layers, call :meth:`add_head` and :meth:`reset_parameters`, set ``config``, and
+    define :meth:`forward_features` and :meth:`reference_names`.
 
     Attributes:
+        config: Arguments of the constructor, which :meth:`save` writes.
         operator_names: Prefixes of a block's operator, here and in the published layout.
     """
 
@@ -42,10 +43,6 @@ class VisionGNN(nn.Module):
                 nn.GELU(),
                 nn.Linear(1024, num_classes),
             )
-
-    def keep_config(self, **config: Any) -> None:
-        """Keeps the arguments of the constructor, which :meth:`save` writes."""
-        self.config = config
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters: Kaiming-normal weights and zero biases, as published.

@@ -453,7 +453,7 @@ class OperatorAdapter(nn.Module):
         if pair is x and (not self._takes_pairs or getattr(self.conv, "add_self_loops", False)):
             raise ValueError(
                 "Expected an operator that takes pairs of source and target features, and adds no "
-                f"self-loops, for pooled sources (got {self.conv})"
+                f"self-loops, for pooled sources (reduce_ratio above 1; got {self.conv})"
             )
         options = self._options(pair, edge_index, grid_size)
         if self.linear is not None:

@@ -155,6 +155,18 @@ def test_operators_and_graphs(network, operator):
     )
 
 
+def test_operators_without_pairs_take_candidates_that_are_not_pooled(tmp_path):
+    images = torch.rand(1, 3, 64, 64)
+    with pytest.raises(ValueError, match=r"for pooled sources \(reduce_ratio above 1; got GCNConv"):
+        PyramidViG("ti", num_classes=2, image_size=64, operator="gcn")(images)
+    ratios = (1, 1, 1, 1)
+    model = PyramidViG("ti", 2, image_size=64, operator="gcn", reduce_ratios=ratios).eval()
+    model.save(tmp_path / "model.safetensors")
+    logits, neighbors = neighbors_of(PyramidViG.from_file(tmp_path / "model.safetensors"), images)
+    assert torch.equal(logits, model(images))
+    assert int(neighbors[0].max()) > 16 * 16 // 16  # among all nodes
+
+
 @pytest.mark.parametrize("network", [PyramidViG, ViG])
 def test_save_and_load(network, tmp_path):
     model = network("ti", num_classes=4, image_size=64, k=5).eval()
@@ -228,6 +240,8 @@ def test_tables_of_other_positions_are_refused(states):
         (lambda: PyramidViG(drop_path=1.0), r"'drop_path' to lie in \[0, 1\)"),
         (lambda: PyramidViG(operator="magic"), "'operator'"),
         (lambda: ViG(graph="magic"), "'graph'"),
+        (lambda: PyramidViG(reduce_ratios=(4, 2)), r"'reduce_ratios' of 4 stages \(got \(4, 2\)\)"),
+        (lambda: PyramidViG(graph="grid", reduce_ratios=(4, 2, 1, 1)), "graph 'knn' with reduce"),
         (lambda: PyramidViG()(torch.zeros(1, 1, 64, 64)), r"\[B, 3, H, W\]"),
     ],
 )
