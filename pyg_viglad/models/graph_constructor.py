@@ -115,9 +115,6 @@ class GraphConstructor(nn.Module):
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         if height % 4 or width % 4 or min(height, width) < 4:
             raise ValueError(f"Expected 'image_size' to be divisible by 4 (got {height} x {width})")
-        for name, value in (("k", k), ("dilation", dilation)):
-            if value < 1:
-                raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
         self.channels = channels
         self.k = k
         self.dilation = dilation

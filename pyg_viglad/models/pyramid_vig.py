@@ -27,11 +27,12 @@ DEPTHS = (2, 2, 6, 2)
 
 
 def block_graphs(
-    graph: Graph, k: int, graph_kwargs: dict[str, Any] | None = None
+    graph: Graph, k: int, graph_kwargs: dict[str, Any] | None = None, first: int = 0
 ) -> Iterator[dict[str, Any]]:
     """Yields ``k``, ``dilation`` and ``graph`` of one block after the other.
 
-    The dilation is ViG's: one more every four blocks, at most what 7 x 7 nodes allow.
+    The dilation is ViG's: one more every four blocks, at most what 7 x 7 nodes allow. Builders
+    that differ from block to block count them from ``first`` on.
 
     Example:
         >>> next(block_graphs("knn", k=9))
@@ -39,7 +40,7 @@ def block_graphs(
     """
     for number in count():
         dilation = max(1, min(number // 4 + 1, 49 // k))
-        builder = make_graph(graph, k, dilation, graph_kwargs, number)
+        builder = make_graph(graph, k, dilation, graph_kwargs, first + number)
         yield {"k": k, "dilation": dilation, "graph": builder}
 
 
@@ -162,7 +163,9 @@ class PyramidTrunk(nn.Module):
         batch_size = x.size(0) // (grid_size[0] * grid_size[1])
         for block in stage:
             k = None
-            if edge_index is not None and getattr(block.graph, "regular", False):
+            # A compiler cannot look at the edges. Otherwise they may be others than the builder's.
+            given = edge_index is not None and torch.compiler.is_compiling()
+            if given and getattr(block.graph, "regular", False):
                 k = edge_index.size(1) // x.size(0)
             x, used = block(
                 x,

@@ -91,7 +91,7 @@ class ViGAutoEncoder(PyramidTrunk):
         widths = VARIANTS[variant]
         # Back through the sizes: the decoder's stages have the encoder's widths by resolution.
         wide = (widths[3], widths[3], widths[2], widths[1], widths[0])
-        graphs = block_graphs(graph, k, graph_kwargs)
+        graphs = block_graphs(graph, k, graph_kwargs, first=sum(self.depths))
         options: dict[str, Any] = {
             "heads": heads,
             "operator": operator,
@@ -190,7 +190,8 @@ class ViGAutoEncoder(PyramidTrunk):
 
         Args:
             x: Node features ``[B * H * W, C]``, image after image, row by row, of the stem.
-            edge_index: Edges ``[2, E]`` as the :class:`~pyg_viglad.GraphConstructor` builds them.
+            edge_index: Edges ``[2, E]``; in compiled code as regular, and grouped by centre, as those of
+                the :class:`~pyg_viglad.GraphConstructor`.
             grid_size: Rows and columns (H, W).
 
         Returns:

@@ -332,7 +332,9 @@ class RandomGraph:
         self, x: Tensor, batch_size: int = 1, grid_size: tuple[int, int] | None = None
     ) -> Tensor:
         """Returns the edges."""
-        nodes = x.size(0) // batch_size
+        nodes, rest = divmod(x.size(0), batch_size)
+        if rest:
+            raise ValueError(f"Expected {batch_size} graphs of equal size (got {x.size(0)} nodes)")
         centres = torch.arange(nodes, device=x.device)
         key = _hash(_hash(torch.full_like(centres, self.seed)) + self.number)
         key = _hash(key + centres)
@@ -537,8 +539,8 @@ def make_graph(
         graph: Name of one of ``GRAPHS`` (``"knn"``, ``"mutual"``, ``"undirected"``, ``"window"``,
             ``"axial"``, ``"grid"``, ``"random"``, ``"adaptive"``, ``"position"``, ``"hypergraph"`` or
             one given to :func:`register_graph`), a class made from ``(k, dilation, **graph_kwargs)``, or a
-            graph builder, used as it is: a function or object ``(x, batch_size, grid_size) ->
-            edge_index``. The rows of ``x`` ``[B * N, C]`` are the nodes of ``batch_size`` graphs of
+            graph builder, used as it is, whatever ``k`` and ``dilation``: a function or object
+            ``(x, batch_size, grid_size) -> edge_index`` of torch.int64, in any order. The rows of ``x`` ``[B * N, C]`` are the nodes of ``batch_size`` graphs of
             equal size, ``grid_size`` their rows and columns (None if unknown); row 0 of
             ``edge_index`` holds the neighbours, row 1 the centres.
         k: Number of neighbours of each node, itself included.
@@ -558,6 +560,9 @@ def make_graph(
         >>> make_graph("knn", k=9, dilation=2)
         KNN(k=9, dilation=2)
     """
+    for name, value in (("k", k), ("dilation", dilation)):
+        if value < 1:
+            raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
     kwargs = dict(graph_kwargs or {})
     factory = GRAPHS.get(graph) if isinstance(graph, str) else graph
     if not callable(factory):
@@ -569,9 +574,6 @@ def make_graph(
         if kwargs:
             raise ValueError(f"Expected no 'graph_kwargs' with an instance (got {kwargs})")
         return factory
-    for name, value in (("k", k), ("dilation", dilation)):
-        if value < 1:
-            raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
     if "number" in inspect.signature(factory).parameters:
         kwargs.setdefault("number", number)
     try:

@@ -267,6 +267,10 @@ class Hypergraph:
         self, x: Tensor, batch_size: int = 1, grid_size: tuple[int, int] | None = None
     ) -> Hyperedges:
         """Returns the hyperedges of ``batch_size`` graphs of equal size, features ``[B * N, C]``."""
+        if x.size(0) == 0 or x.size(0) % batch_size:
+            raise ValueError(
+                f"Expected nodes of {batch_size} graphs of equal size (got {x.size(0)} nodes)"
+            )
         points = x.detach().unflatten(0, (batch_size, -1))
         clusters = min(self.k, points.size(1))
         start = None

@@ -74,9 +74,8 @@ class ViGBlock(nn.Module):
         graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("k", k), ("dilation", dilation), ("reduce_ratio", reduce_ratio)):
-            if value < 1:
-                raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
+        if reduce_ratio < 1:
+            raise ValueError(f"Expected 'reduce_ratio' to be at least 1 (got {reduce_ratio})")
         self.graph = make_graph(graph, k, dilation, graph_kwargs)
         if _of_hyperedges(self.graph) != _of_hyperedges(conv):
             makes, reads = (
@@ -143,8 +142,8 @@ class ViGBlock(nn.Module):
                 given, the graph is built from the features that enter the operator.
             batch: Graph of each node ``[N]``, sorted; not needed for graphs of equal size.
             batch_size: Number of graphs of equal size (default: 1, if there is no ``batch``).
-            grid_size: Rows and columns of each graph, needed by a kernel of 3, ``reduce_ratio``
-                and ``relative_position``.
+            grid_size: Rows and columns of each graph, needed by a kernel of 3, ``reduce_ratio``,
+                ``relative_position`` and graph builders that look at places.
             k: Asserts, without checking, that the given ``edge_index`` has k edges per node,
                 grouped by node; compilers then take the fast path.
             return_edge_index: Whether to return the edges, too.
@@ -192,18 +191,39 @@ class ViGBlock(nn.Module):
             options: dict[str, Any] = {"y": source} if self.reduce_ratio > 1 else {}
             if self.relative_position is not None:
                 options = {"y": source, "codes": self._codes(x, source, batch_size or 1)}
-            edge_index = self.graph(x, batch_size or 1, grid_size, **options)
+            edge_index = self._checked(self.graph(x, batch_size or 1, grid_size, **options))
             regular = x.size(0) > 0 and getattr(self.graph, "regular", False)
+            if regular and edge_index.size(1) % x.size(0):
+                raise ValueError(
+                    f"Expected equally many edges per node of the regular graph {self.graph} "
+                    f"(got {edge_index.size(1)} edges of {x.size(0)} nodes)"
+                )
             return edge_index, edge_index.size(1) // x.size(0) if regular else None
         if bool((batch[1:] < batch[:-1]).any()):
             raise ValueError("Expected 'batch' to be sorted (got a lower number after a higher)")
         sizes = torch.bincount(batch).tolist()
-        edges = [self.graph(part, 1, None) for part in torch.split(x, sizes) if part.size(0)]
-        sizes = [size for size in sizes if size]
+        sizes = [size for size in sizes if size] or [0]
+        edges = [self._checked(self.graph(part, 1, grid_size)) for part in torch.split(x, sizes)]
         if isinstance(edges[0], Hyperedges):
             return join_hyperedges(edges, sizes), None
         firsts = accumulate(sizes[:-1], initial=0)
         return torch.cat([e + first for e, first in zip(edges, firsts, strict=True)], dim=1), None
+
+    def _checked(self, edges: Any) -> Any:
+        """Returns what the graph builder returned if it is edges, or hyperedges where it says so."""
+        if _of_hyperedges(self.graph):
+            fits = isinstance(edges, Hyperedges)
+        else:
+            fits = isinstance(edges, Tensor) and edges.dim() == 2 and edges.size(0) == 2
+            fits = fits and edges.dtype == torch.int64
+        if not fits:
+            got = f"{edges.dtype} {list(edges.shape)}" if isinstance(edges, Tensor) else type(edges)
+            raise ValueError(
+                f"Expected graph {self.graph} to return "
+                f"{'Hyperedges' if _of_hyperedges(self.graph) else 'edges [2, E] of torch.int64'} "
+                f"(got {got})"
+            )
+        return edges
 
     def _codes(self, x: Tensor, source: Tensor, graphs: int) -> tuple[Tensor, Tensor]:
         """Returns the codes of the positions of the nodes and candidates of each graph."""

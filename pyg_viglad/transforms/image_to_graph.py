@@ -60,9 +60,8 @@ class ImageToGraph(BaseTransform):
         graph: Graph = "knn",
         graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        for name, value in (("patch_size", patch_size), ("k", k), ("dilation", dilation)):
-            if value < 1:
-                raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
+        if patch_size < 1:
+            raise ValueError(f"Expected 'patch_size' to be at least 1 (got {patch_size})")
         self.patch_size = patch_size
         self.k = k
         self.dilation = dilation

@@ -124,12 +124,26 @@ def test_graph_by_class_instance_and_function():
         model = ViGAutoEncoder(8, image_size=32, graph=graph)
         assert str(model).endswith(f"k=12, max_relative, {name})")
     model = ViGAutoEncoder(8, image_size=32, graph=WindowKNN, graph_kwargs={"size": 3})
-    for part in (model.encoder, model.decoder):
-        builders = [block.graph for stage in part for block in stage]
-        assert [builder.number for builder in builders] == list(range(12))
-        assert {builder.size for builder in builders} == {3}
+    stages = (*model.encoder, *model.decoder)
+    builders = [block.graph for stage in stages for block in stage]
+    assert [builder.number for builder in builders] == list(range(24))
+    assert {builder.size for builder in builders} == {3}
+    assert [builder.dilation for builder in builders[:12]] == [1] * 4 + [2] * 4 + [3] * 4
+    assert [builder.dilation for builder in builders[12:]] == [1] * 4 + [2] * 4 + [3] * 4
     model = ViGAutoEncoder(8, image_size=32, graph=itself).eval()
     assert model.graphs(torch.rand(2, 3, 32, 32))["decoder"].num_edges == 2 * 64
+
+
+def test_reconstruct_takes_edges_in_any_order_and_fewer():
+    model = ViGAutoEncoder(8, image_size=32, k=4, dynamic=False).eval()
+    x, grid_size = model.constructor.embed(torch.rand(1, 3, 32, 32))
+    edges = model.constructor.connect(x, 1, grid_size)
+    block = model.encoder[0][0]
+    for kept in (torch.randperm(256), torch.randperm(256)[:192], torch.randperm(256)[:100]):
+        expected = block(x, edges[:, kept.sort().values], grid_size=grid_size)
+        out = model.run_stage([block], x, edges[:, kept], grid_size)
+        assert torch.allclose(out, expected, atol=1e-6)
+        assert model.reconstruct(x, edges[:, kept], grid_size).shape == x.shape
 
 
 def test_static_graphs_are_shared_by_a_stage(shallow):

@@ -3,7 +3,7 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from torch_geometric.utils import to_scipy_sparse_matrix
 
-from pyg_viglad.nn import GRAPHS, KNN, ConvViG, knn_graph, make_graph, register_graph
+from pyg_viglad.nn import GRAPHS, KNN, ConvViG, Hypergraph, knn_graph, make_graph, register_graph
 from tests.oracles import graph_builders as oracles
 
 GRID = ("window", "axial", "grid", "position")
@@ -235,6 +235,11 @@ def test_name_class_and_instance():
             make_graph(wrong, 3, graph_kwargs=kwargs)
     with pytest.raises(ValueError, match="'k' to be at least 1"):
         make_graph("knn", 0)
+    with pytest.raises(ValueError, match="'dilation' to be at least 1"):
+        make_graph(ring, 3, 0)
+    for name in ("knn", "random", "hypergraph"):
+        with pytest.raises(ValueError, match=r"2 graphs of equal size \(got 7 nodes"):
+            make_graph(name, 3)(torch.rand(7, 4), 2)
 
 
 def test_own_builder_in_a_block():
@@ -244,3 +249,42 @@ def test_own_builder_in_a_block():
     assert torch.equal(out, block(x, ring(x, 2, None)))
     with pytest.raises(ValueError, match="Expected graph 'knn' with reduce_ratio"):
         ConvViG(8, k=3, graph=ring, reduce_ratio=2)
+
+
+@pytest.mark.parametrize("by", ["batch", "batch_size"])
+@pytest.mark.parametrize(
+    ("returned", "got"),
+    [
+        (lambda edges: None, "NoneType"),
+        (lambda edges: edges.int(), r"torch.int32 \[2, 24\]"),
+        (lambda edges: edges.t(), r"torch.int64 \[24, 2\]"),
+        (lambda edges: Hypergraph(2)(torch.rand(12, 8)), "Hyperedges"),
+    ],
+)
+def test_a_builder_that_returns_no_edges(by, returned, got):
+    block = ConvViG(8, k=3, operator="sage", graph=lambda *call: returned(ring(*call)))
+    options = {"batch_size": 1} if by == "batch_size" else {"batch": torch.zeros(12).long()}
+    with pytest.raises(ValueError, match=rf"edges \[2, E\] of torch.int64 \(got .*{got}"):
+        block(torch.rand(12, 8), **options)
+
+
+def test_a_builder_that_claims_to_be_regular():
+    def build(x, batch_size, grid_size):
+        return ring(x, batch_size, grid_size)[:, 1:]
+
+    build.regular = True
+    with pytest.raises(ValueError, match=r"equally many edges per node.*got 23 edges of 12 nodes"):
+        ConvViG(8, k=3, graph=build)(torch.rand(12, 8))
+
+
+@pytest.mark.parametrize("name", GRID)
+def test_grids_in_a_batch(name):
+    block, x = ConvViG(8, k=3, graph=name).eval(), torch.randn(24, 8)
+    out = block(x, batch=torch.arange(2).repeat_interleave(12), grid_size=(3, 4))
+    assert torch.allclose(out, block(x, batch_size=2, grid_size=(3, 4)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["knn", "undirected", "adaptive", "random"])
+def test_a_batch_without_nodes(name):
+    block = ConvViG(8, k=3, graph=name).eval()
+    assert block(torch.rand(0, 8), batch=torch.zeros(0).long()).shape == (0, 8)
