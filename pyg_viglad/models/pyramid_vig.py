@@ -164,8 +164,8 @@ class PyramidTrunk(nn.Module):
         for block in stage:
             k = None
             # A compiler cannot look at the edges. Otherwise they may be others than the builder's.
-            given = edge_index is not None and torch.compiler.is_compiling()
-            if given and getattr(block.graph, "regular", False):
+            regular = torch.compiler.is_compiling() and getattr(block.graph, "regular", False)
+            if edge_index is not None and regular:
                 k = edge_index.size(1) // x.size(0)
             x, used = block(
                 x,

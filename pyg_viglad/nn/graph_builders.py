@@ -540,9 +540,10 @@ def make_graph(
             ``"axial"``, ``"grid"``, ``"random"``, ``"adaptive"``, ``"position"``, ``"hypergraph"`` or
             one given to :func:`register_graph`), a class made from ``(k, dilation, **graph_kwargs)``, or a
             graph builder, used as it is, whatever ``k`` and ``dilation``: a function or object
-            ``(x, batch_size, grid_size) -> edge_index`` of torch.int64, in any order. The rows of ``x`` ``[B * N, C]`` are the nodes of ``batch_size`` graphs of
-            equal size, ``grid_size`` their rows and columns (None if unknown); row 0 of
-            ``edge_index`` holds the neighbours, row 1 the centres.
+            ``(x, batch_size, grid_size) -> edge_index`` of torch.int64, in any order. The rows of ``x``
+            ``[B * N, C]`` are the nodes of ``batch_size`` graphs of equal size, ``grid_size`` their
+            rows and columns (None if unknown); row 0 of ``edge_index`` holds the neighbours, row 1
+            the centres.
         k: Number of neighbours of each node, itself included.
         dilation: Take every ``dilation``-th of the ``k * dilation`` nearest.
         graph_kwargs: Further arguments of a builder made by name or class.
