@@ -430,7 +430,7 @@ class PositionKNN:
 
     Example:
         >>> import torch
-        >>> PositionKNN(2, weight=100.0)(torch.rand(3, 5), 1, (1, 3))[0]
+        >>> PositionKNN(2, weight=100.0)(torch.ones(3, 5), 1, (1, 3))[0]
         tensor([0, 1, 1, 0, 2, 1])
     """
 

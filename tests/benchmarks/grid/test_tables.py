@@ -45,7 +45,7 @@ def result(values):
             "A_r": {"image_auroc": {"logical": logical - 0.1, "structural": structural}},
             "map": {"au_spro@0.05": {"logical": logical / 2}},
         },
-        "facts": {"iterations": 10},
+        "facts": {"iterations": 10, "trained_parameters": 28_856_256},
         "seconds": {"fit": 2.0, "predict": 0.5},
         "images": {"train": 7, "validation": 3, "good": 2, "logical": 3},
         "environment": {"device": "cpu", "threads": 1},
@@ -189,12 +189,13 @@ def test_tidy_rows(rows):
         "key": cell("screw_bag", "ViGLAD", 0).key,
         "test_images": 5,
         "steps": "10",
+        "parameters": "28.9",
         "place": "cpu, 1",
     }
 
 
 def test_costs(rows):
-    assert "| LOCO | ViGLAD | 5 | 2.0 | 100.0 | 10 | cpu, 1 |" in narrow(format_costs(rows))
+    assert "| LOCO | ViGLAD | 5 | 2.0 | 100.0 | 10 | 28.9 | cpu, 1 |" in narrow(format_costs(rows))
 
 
 def test_published_figures_as_they_are_read():
