@@ -9,17 +9,14 @@ process of its own beyond points and first memberships, as Linux reports it.
 """
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.speed.memory import peak_beyond
+from benchmarks.speed.memory import measure_apart, peak_beyond
 from benchmarks.speed.timing import make_parser, markdown, of_ours, start, time_in_turns
 from pyg_viglad.nn import fuzzy_c_means
 
@@ -100,16 +97,7 @@ WAYS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def peak_memory(name: str, threads: int, *sizes: int) -> float:
     """Measures one call in a new process, in MB; NaN where it cannot be read."""
-    text = json.dumps([name, threads, *sizes])
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.speed.hypergraph", "--request", text],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).resolve().parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-    )
-    return float(done.stdout.split()[-1])
+    return measure_apart("hypergraph", [name, threads, *sizes], threads)
 
 
 def _measure(name: str, threads: int, *sizes: int) -> float:

@@ -67,11 +67,16 @@ def peak_memory(what: str, name: str, threads: int, **sizes: int) -> float:
     Returns:
         MB beyond the inputs (features, and edges for the aggregation), or NaN where it cannot be read.
     """
+    request = {"what": what, "name": name, "threads": threads, **sizes}
+    return measure_apart("memory", request, threads)
+
+
+def measure_apart(module: str, request: Any, threads: int) -> float:
+    """Returns what ``benchmarks.speed.MODULE --request`` prints in a new process, NaN where unknown."""
     if not _RESET.exists():
         return float("nan")
-    request = json.dumps({"what": what, "name": name, "threads": threads, **sizes})
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.speed.memory", "--request", request],
+        [sys.executable, "-m", f"benchmarks.speed.{module}", "--request", json.dumps(request)],
         capture_output=True,
         text=True,
         check=True,

@@ -12,18 +12,15 @@ precision rounding lets graphs choose another of two equally near nodes.
 """
 
 import json
-import os
-import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.speed.memory import peak_beyond
+from benchmarks.speed.memory import measure_apart, peak_beyond
 from benchmarks.speed.timing import make_parser, markdown, of_ours, start, time_in_turns
 from pyg_viglad.models import PyramidViG
 from pyg_viglad.nn import ConvViG, position_codes
@@ -171,16 +168,7 @@ def infer(network: nn.Module, images: Tensor) -> Tensor:
 
 def peak_memory(name: str, threads: int, *request: Any) -> float:
     """Measures one forward pass in a new process, in MB; NaN where it cannot be read."""
-    text = json.dumps([name, threads, *request])
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.speed.pyramid", "--request", text],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).resolve().parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-    )
-    return float(done.stdout.split()[-1])
+    return measure_apart("pyramid", [name, threads, *request], threads)
 
 
 def _measure(name: str, threads: int, variant: str, batch_size: int) -> float:

@@ -11,7 +11,7 @@ from torch_geometric.nn.inits import reset
 from pyg_viglad.nn import KNN, Graph, Hyperedges, make_graph, nearest_first, to_nodes
 from pyg_viglad.transforms import patch_centers, to_batch
 
-__all__ = ["GraphConstructor", "grid_graphs"]
+__all__ = ["GraphConstructor", "add_position", "grid_graphs"]
 
 
 def grid_graphs(
@@ -69,6 +69,18 @@ def grid_graphs(
             for number in range(x.size(0))
         ]
     )
+
+
+def add_position(maps: Tensor, position: Tensor) -> Tensor:
+    """Adds a position embedding ``[1, C, H', W']`` to maps ``[B, C, H, W]``, resized bicubically.
+
+    Example:
+        >>> add_position(torch.zeros(2, 5, 4, 6), torch.ones(1, 5, 2, 2)).shape
+        torch.Size([2, 5, 4, 6])
+    """
+    if position.shape[-2:] != maps.shape[-2:]:
+        position = F.interpolate(position, maps.shape[-2:], mode="bicubic", align_corners=False)
+    return maps + position
 
 
 class GraphConstructor(nn.Module):
@@ -150,12 +162,7 @@ class GraphConstructor(nn.Module):
             )
         # With the channels last the nodes are a view of the stem's output.
         grid = self.stem(images.contiguous(memory_format=torch.channels_last))
-        position: Tensor = self.position
-        if position.shape[-2:] != grid.shape[-2:]:
-            position = F.interpolate(
-                position, size=grid.shape[-2:], mode="bicubic", align_corners=False
-            )
-        grid = grid + position
+        grid = add_position(grid, self.position)
         return to_nodes(grid), (grid.size(2), grid.size(3))
 
     def connect(self, x: Tensor, num_graphs: int, grid_size: tuple[int, int] | None = None) -> Any:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from pyg_viglad.models.graph_constructor import add_position
 from pyg_viglad.models.vision_gnn import VisionGNN
 from pyg_viglad.nn import ConvViG, Graph, Operator, make_graph, to_maps, to_nodes
 from pyg_viglad.transforms import to_batch
@@ -124,11 +124,8 @@ class ViG(VisionGNN):
         images = to_batch(images, normalized=True)
         # With the channels last the nodes are a view of the stem's output.
         maps = self.stem(images.contiguous(memory_format=torch.channels_last))
-        position: Tensor = self.position
-        if position.shape[-2:] != maps.shape[-2:]:
-            position = F.interpolate(position, maps.shape[-2:], mode="bicubic", align_corners=False)
         grid_size = (maps.size(2), maps.size(3))
-        x = to_nodes(maps + position)
+        x = to_nodes(add_position(maps, self.position))
         for block in self.blocks:
             x = block(x, batch_size=images.size(0), grid_size=grid_size)
         return to_maps(x, grid_size)

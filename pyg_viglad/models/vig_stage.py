@@ -16,9 +16,9 @@ class ViGStage(nn.Module):
     r"""A stage of :class:`~pyg_viglad.nn.ConvViG` blocks on the feature map of any network.
 
     The positions of the map are the nodes, one graph per image, which every block builds anew from its own
-    features: after a convolutional backbone, each place sees the most similar ones of the whole image. The
-    paper leaves open whether its blocks serve other architectures; this is the part to try it with, as
-    the head of a classifier or in the autoencoder of a :class:`~pyg_viglad.ViGLAD`.
+    features: after a convolutional backbone, each position also receives messages from the most similar
+    positions of the whole image. The stage serves as the head of a classifier or as a part of the
+    autoencoder of a :class:`~pyg_viglad.ViGLAD`; the paper leaves open whether its blocks help there.
 
     A linear layer (a 1 x 1 convolution) precedes the blocks where input and output differ in width.
 

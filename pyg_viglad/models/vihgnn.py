@@ -55,8 +55,8 @@ class PyramidViHGNN(_HyperedgeBlocks, PyramidViG):
     :class:`~pyg_viglad.nn.HyperedgeConv` passes messages from the nodes to the hyperedges and back.
     There are no pooled candidates, dilations and relative positions.
 
-    :meth:`load_reference` loads checkpoints in the layout of the public code. That code draws the first
-    memberships of the clusters anew in each call; here they are the same in all calls.
+    :meth:`load_reference` loads checkpoints in the layout of the public code. That code starts the
+    clustering of each call from random memberships; here all calls start from the same ones.
 
     Args:
         variant: ``"ti"`` (10.6 M parameters), ``"s"`` (26.8 M), ``"m"`` (48.6 M) or ``"b"`` (91.3 M).
@@ -66,7 +66,7 @@ class PyramidViHGNN(_HyperedgeBlocks, PyramidViG):
         k: Number of hyperedges of each image in every block, lowered where a stage has fewer nodes.
         drop_path: Probability of skipping a branch of the last block in training (stochastic depth);
             it rises linearly from 0 at the first.
-        seed: Seed of the clusters' first memberships; None draws them anew in each call.
+        seed: Seed of the clusters' first memberships; None draws random ones in each call.
         padding: With ``"last"``, means and hyperedges are those of the public code, in which the images
             of a batch influence each other: for weights that were trained so. See ``padding`` of
             :class:`~pyg_viglad.nn.HyperedgeConv` and ``joint`` of :class:`~pyg_viglad.nn.Hypergraph`.

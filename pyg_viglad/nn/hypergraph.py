@@ -236,9 +236,9 @@ class Hypergraph:
         iterations: Largest number of rounds of the clustering.
         tol: Change of the memberships at which the clustering ends.
         threshold: Least membership of a member.
-        seed: Seed of the first memberships. All images, and all calls, start from the same ones, in
-            training, too: the hyperedges of an image depend on its features alone. With None they are
-            drawn anew at each call, as in the public code.
+        seed: Seed of the initial memberships, which are the same for all images and all calls, also in
+            training: the hyperedges of an image depend on its features only. None draws random ones in
+            each call, as the public code does.
         joint: Whether images of a batch change each other's hyperedges, as in the public code.
 
     Raises:

@@ -15,7 +15,7 @@ from torch_geometric.utils import is_sparse, to_edge_index
 from pyg_viglad.nn.node_norm import NodeNorm
 from pyg_viglad.nn.resample import to_maps, to_nodes
 
-__all__ = ["MaxRelativeConv", "MaxRelativeDeconv"]
+__all__ = ["MaxRelativeConv", "MaxRelativeDeconv", "as_pair"]
 
 
 class MaxRelativeConv(MessagePassing):  # type: ignore[misc]
@@ -124,12 +124,7 @@ class MaxRelativeConv(MessagePassing):  # type: ignore[misc]
         k: int | None = None,
     ) -> PairTensor:
         r"""Returns the targets' features and :math:`\max_j (q_j - p_i)`, both ``[N, C]``."""
-        pair = (x, x) if isinstance(x, Tensor) else x
-        for features in pair:
-            if features.dim() != 2 or features.size(1) != self.in_channels:
-                raise ValueError(
-                    f"Expected 'x' to be [N, {self.in_channels}] (got {list(features.shape)})"
-                )
+        pair = as_pair(x, self.in_channels)
         nodes = (pair[0].size(0), pair[1].size(0))
         if size is not None and tuple(size) != nodes:
             raise ValueError(f"Expected 'size' to be {nodes}, as 'x' is (got {tuple(size)})")
@@ -252,6 +247,24 @@ class MaxRelativeDeconv(MaxRelativeConv):
             raise ValueError(f"Expected 'kernel_size' to be 1 or 3 (got {kernel_size})")
         self.kernel_size = kernel_size  # read by the base class, which builds the layer
         super().__init__(in_channels, out_channels, heads, norm=norm, act=act, **kwargs)
+
+
+def as_pair(x: Tensor | PairTensor, channels: int) -> PairTensor:
+    """Returns source and target features, twice the same for a tensor.
+
+    Raises:
+        ValueError: If they are not ``[N, channels]``.
+
+    Example:
+        >>> source, target = as_pair(torch.rand(3, 8), 8)
+        >>> source is target
+        True
+    """
+    pair = (x, x) if isinstance(x, Tensor) else x
+    for features in pair:
+        if features.dim() != 2 or features.size(1) != channels:
+            raise ValueError(f"Expected 'x' to be [N, {channels}] (got {list(features.shape)})")
+    return pair
 
 
 class _HeadLinear(nn.Module):

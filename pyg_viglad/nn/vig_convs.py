@@ -9,7 +9,7 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.inits import reset
 from torch_geometric.typing import Adj, PairTensor
 
-from pyg_viglad.nn.max_relative_conv import MaxRelativeConv
+from pyg_viglad.nn.max_relative_conv import MaxRelativeConv, as_pair
 from pyg_viglad.nn.node_norm import NodeNorm
 
 __all__ = ["GroupedLinear", "ViGEdgeConv", "ViGGINConv", "ViGSAGEConv"]
@@ -114,13 +114,7 @@ class _ViGConv(MessagePassing):  # type: ignore[misc]
         Returns:
             ``[N, out_channels]``.
         """
-        pair = (x, x) if isinstance(x, Tensor) else x
-        for features in pair:
-            if features.dim() != 2 or features.size(1) != self.in_channels:
-                raise ValueError(
-                    f"Expected 'x' to be [N, {self.in_channels}] (got {list(features.shape)})"
-                )
-        return self.convolve(pair, edge_index, size)
+        return self.convolve(as_pair(x, self.in_channels), edge_index, size)
 
     def convolve(self, x: PairTensor, edge_index: Adj, size: tuple[int, int] | None) -> Tensor:
         """Computes the output for a pair of source and target features."""
