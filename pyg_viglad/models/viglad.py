@@ -29,6 +29,7 @@ from pyg_viglad.scoring import (
     MapCalibration,
     NodeScorerName,
     Standardization,
+    Whitening,
     anomaly_map,
     make_node_scorer,
     peak,
@@ -73,12 +74,21 @@ prediction = model.predict("image.png")
 
 
 class Features(NamedTuple):
-    """Feature maps of B images, each ``[B, C, h, w]``; the teacher's are normalised per channel."""
+    """Feature maps of B images, each ``[B, C, h, w]``.
+
+    Attributes:
+        teacher: The teacher's features, standardised per channel.
+        student_first: First half of the student's output, which imitates the target.
+        student_second: Second half, which imitates the autoencoder.
+        autoencoder: The autoencoder's features, which imitate the target.
+        target: The teacher's features, whitened where the model has ``whiten``, else as above.
+    """
 
     teacher: Tensor
     student_first: Tensor
     student_second: Tensor
     autoencoder: Tensor
+    target: Tensor
 
 
 class Prediction(NamedTuple):
@@ -196,6 +206,11 @@ class ViGLAD(
             (default), ``"student_first"`` or ``"teacher"`` (Table 5).
         fusion: ``"standardized"`` standardises A_r and A_f over the validation images before adding them
             (PUAD; default); ``"sum"`` adds them as printed.
+        whiten: Number of directions to which the teacher's features are whitened before losses and maps,
+            see :class:`~pyg_viglad.scoring.Whitening`; student and autoencoder then answer in so many
+            channels. The node scorer, and ``feature="teacher"``, take the features before it. By default
+            there is no whitening: the channels are standardised (the paper).
+        shrinkage: Shrinkage of the whitening (default: 0.02).
         node_scorer: Scorer of single nodes, beyond the paper: None (default), ``"gaussian"``,
             ``"neighbors"`` or a dictionary, see :func:`~pyg_viglad.scoring.make_node_scorer`.
         quantiles: Quantiles of the validation maps that become 0 and 0.1 (default: 0.9 and 0.995).
@@ -207,6 +222,7 @@ class ViGLAD(
         - **output:** a :class:`~pyg_viglad.models.Prediction`.
 
     Attributes:
+        channels: Width of the features that student and autoencoder imitate: the teacher's, or ``whiten``.
         fitted: Whether the model has scores, that is whether :meth:`fit_statistics` was called.
         threshold: Score above which an image is anomalous, a buffer ``[]``; NaN before fitting.
 
@@ -247,6 +263,8 @@ class ViGLAD(
         hard_quantile: float = 0.999,
         feature: Feature = "student_second",
         fusion: Fusion = "standardized",
+        whiten: int | None = None,
+        shrinkage: float = 0.02,
         node_scorer: NodeScorerName | dict[str, Any] | None = None,
         quantiles: tuple[float, float] = (0.9, 0.995),
         threshold_quantile: float = 0.99,
@@ -284,8 +302,14 @@ class ViGLAD(
         if self.teacher.padding:
             raise ValueError(f"Expected a teacher without padding (got {self.teacher})")
         self.teacher.eval().requires_grad_(False)
-        channels = self.teacher.out_channels
-        self.teacher_normalization = ChannelNormalization(channels)
+        self.teacher_normalization: ChannelNormalization | Whitening
+        if whiten is None:
+            channels = self.teacher.out_channels
+            self.teacher_normalization = ChannelNormalization(channels)
+        else:
+            channels = whiten
+            self.teacher_normalization = Whitening(self.teacher.out_channels, whiten, shrinkage)
+        self.channels = channels
         self.student = make_network(student, size, 2 * channels)
         self._halves = {
             "student_first": slice(channels),
@@ -317,7 +341,7 @@ class ViGLAD(
 
         self.local_calibration = MapCalibration(*quantiles)
         self.global_calibration = MapCalibration(*quantiles)
-        self.gaussian = Mahalanobis(channels)
+        self.gaussian = Mahalanobis(self.teacher.out_channels if feature == "teacher" else channels)
         self.reconstruction_scale = Standardization()
         self.feature_scale = Standardization()
         self.node_scorer = make_node_scorer(node_scorer)
@@ -344,6 +368,8 @@ class ViGLAD(
             "hard_quantile": hard_quantile,
             "feature": feature,
             "fusion": fusion,
+            "whiten": whiten,
+            "shrinkage": shrinkage,
             "node_scorer": node_scorer,
             "quantiles": list(quantiles),
             "threshold_quantile": threshold_quantile,
@@ -367,9 +393,14 @@ class ViGLAD(
         return self
 
     def teacher_features(self, images: Tensor) -> Tensor:
-        """Computes the teacher's features of ImageNet-normalised images, normalised, without gradient."""
+        """Computes the teacher's features of ImageNet-normalised images, standardised, without gradient."""
         with torch.no_grad():
-            return self.teacher_normalization(self.teacher(images))  # type: ignore[no-any-return]
+            return self.teacher_normalization.standardize(self.teacher(images))
+
+    @torch.no_grad()
+    def _target(self, images: Tensor) -> Tensor:
+        """Computes what student and autoencoder imitate, of ImageNet-normalised images."""
+        return self.teacher_normalization(self.teacher(images))  # type: ignore[no-any-return]
 
     def student_features(
         self, images: Tensor, half: Literal["student_first", "student_second"]
@@ -414,18 +445,14 @@ class ViGLAD(
         """
         images = to_batch(images, self.image_size)
         normal = self.normalize(images)
-        features = (
-            self.teacher_features(normal)
-            if teacher is None
-            else self.teacher_normalization(teacher)
-        )
+        target = self._target(normal) if teacher is None else self.teacher_normalization(teacher)
         parts: dict[str, Tensor] = {}
         if self.losses == "paper":
             first, second = self.student(normal).chunk(2, dim=1)
-            parts["student_teacher"] = F.mse_loss(first, features)  # Eq. 15, first term
+            parts["student_teacher"] = F.mse_loss(first, target)  # Eq. 15, first term
         else:
             first = self.student_features(normal, "student_first")
-            parts["student_teacher"] = hard_mean((features - first).square(), self.hard_quantile)
+            parts["student_teacher"] = hard_mean((target - first).square(), self.hard_quantile)
         if penalty_images is not None:
             other = self.normalize(to_batch(penalty_images, self.image_size))
             with keep_running_statistics(self.student):  # scores are of images like the normal ones
@@ -433,21 +460,23 @@ class ViGLAD(
             parts["penalty"] = first.square().mean()  # Eq. 15, second term
         if self.losses == "efficientad":
             normal = self.normalize(_jitter_color(images))
-            features = self.teacher_features(normal)
+            target = self._target(normal)
             second = self.student_features(normal, "student_second")
         reconstruction = self.autoencoder_features(normal)
-        parts["autoencoder_teacher"] = F.mse_loss(reconstruction, features)  # Eq. 16
+        parts["autoencoder_teacher"] = F.mse_loss(reconstruction, target)  # Eq. 16
         # Eq. 17, neither side detached
         parts["student_autoencoder"] = F.mse_loss(second, reconstruction)
         return parts
 
     def features(self, images: Tensor | Batch) -> Features:
-        """Computes the feature maps of teacher, both student halves and autoencoder, ``[B, C, h, w]``."""
+        """Computes the feature maps of teacher, both student halves and autoencoder."""
         normal = self.normalize(to_batch(images, self.image_size))
         first, second = self.student(normal).chunk(2, dim=1)
-        return Features(
-            self.teacher_features(normal), first, second, self.autoencoder_features(normal)
-        )
+        with torch.no_grad():
+            output = self.teacher(normal)
+            teacher = self.teacher_normalization.standardize(output)
+            target = self.teacher_normalization(output)
+        return Features(teacher, first, second, self.autoencoder_features(normal), target)
 
     def forward(self, images: Tensor | Batch) -> Prediction:
         """Computes scores and anomaly maps.
@@ -482,7 +511,7 @@ class ViGLAD(
     def _distances(self, features: Features) -> _Distances:
         """Returns all that scores need of the features, which are much larger."""
         return _Distances(
-            anomaly_map(features.teacher, features.student_first),
+            anomaly_map(features.target, features.student_first),
             anomaly_map(features.autoencoder, features.student_second),
             _spatial_mean(getattr(features, self.feature)),
             None if self.node_scorer is None else features.teacher,
@@ -577,7 +606,7 @@ class ViGLAD(
             yield batch, self.teacher(self.normalize(to_batch(batch, self.image_size)))
 
     def fit_teacher_statistics(self, train: ImageSource) -> None:
-        """Fits the teacher's channel statistics on the training images; needed before :meth:`loss`."""
+        """Fits the teacher's normalisation on the training images; needed before :meth:`loss`."""
         self.teacher_normalization.fit(features for _, features in self.teacher_outputs(train))
 
     @torch.no_grad()

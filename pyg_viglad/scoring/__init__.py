@@ -13,6 +13,7 @@ from pyg_viglad.scoring.statistics import (
     Mahalanobis,
     MapCalibration,
     Standardization,
+    Whitening,
 )
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "NodeScorer",
     "NodeScorerName",
     "Standardization",
+    "Whitening",
     "anomaly_map",
     "make_node_scorer",
     "peak",

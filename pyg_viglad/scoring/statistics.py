@@ -1,9 +1,11 @@
 """Statistics of normal images, which turn features and maps into scores."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = [
@@ -12,6 +14,7 @@ __all__ = [
     "MapCalibration",
     "Standardization",
     "Statistics",
+    "Whitening",
 ]
 
 
@@ -79,27 +82,94 @@ class ChannelNormalization(Statistics):
         Raises:
             ValueError: If there is no batch.
         """
-        count = 0
-        mean = spread = torch.zeros_like(self.mean, dtype=torch.float64)
-        for batch in batches:
-            values = batch.detach().to(mean).transpose(0, 1).flatten(1)
-            number = values.size(1)
-            batch_mean = values.mean(1)
-            batch_spread = (values - batch_mean[:, None]).square().sum(1)
-            # Chan's update of mean and sum of squares by a whole batch.
-            shift = batch_mean - mean
-            mean = mean + shift * number / (count + number)
-            spread = spread + batch_spread + shift.square() * count * number / (count + number)
-            count += number
-        if count == 0:
-            raise ValueError("Expected at least one training image (got none)")
-        std = (spread / count).sqrt()
-        self._store(mean=mean, std=torch.where(std > 1e-6, std, torch.ones_like(std)))
+        mean, variance = _moments(batches, lambda centered: centered.square().mean(1))
+        self._store(mean=mean, std=_standard_deviations(variance))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def standardize(self, features: Tensor) -> Tensor:
         """Standardises features."""
         self._require_fit()
         return (features - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardises features."""
+        return self.standardize(features)
+
+
+class Whitening(ChannelNormalization):
+    r"""Standardises channels and whitens them by a shrunk PCA over the training images.
+
+    .. math::
+        y = \gamma \, (\Lambda_D + \lambda \Lambda_1 I)^{-1/2} \, V_D^T \, \frac{T(I) - \mu}{\sigma}
+
+    :math:`V_D` are the first D principal axes of the standardised channels, :math:`\Lambda_D` their
+    variances, :math:`\Lambda_1` the largest, and :math:`\gamma` makes the mean variance of the output 1.
+    Many channels of a teacher say the same: in a sum of squared differences they count many times, after
+    whitening once. Mean and covariance are accumulated in float64.
+
+    Args:
+        channels: Number of channels C.
+        directions: Number of principal axes D, at most C.
+        shrinkage: :math:`\lambda`, the share of the largest variance that is added to every variance
+            (default: 0.02). The larger it is, the less the small variances are enlarged; with ``inf``
+            all keep their ratios: a plain PCA.
+
+    Shapes:
+        - **input:** ``[B, C, H, W]``.
+        - **output:** ``[B, D, H, W]``.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> whiten = Whitening(4, directions=2)
+        >>> whiten.fit([torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))])
+        >>> whiten(torch.zeros(1, 4, 3, 3)).shape
+        torch.Size([1, 2, 3, 3])
+    """
+
+    projection: Tensor  # [D, C], of standardised features
+
+    def __init__(self, channels: int, directions: int, shrinkage: float = 0.02) -> None:
+        super().__init__(channels)
+        if not 1 <= directions <= channels:
+            raise ValueError(f"Expected from 1 to {channels} directions (got {directions})")
+        if not shrinkage > 0:
+            raise ValueError(f"Expected 'shrinkage' above 0 (got {shrinkage})")
+        self.shrinkage = shrinkage
+        self.register_buffer("projection", torch.eye(directions, channels))
+
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Estimates mean, standard deviation and projection over all pixels of all batches.
+
+        Raises:
+            ValueError: If there is no batch.
+        """
+        mean, covariance = _moments(
+            batches, lambda centered: centered @ centered.T / centered.size(1)
+        )
+        std = _standard_deviations(covariance.diagonal())
+        variances, axes = torch.linalg.eigh(covariance / torch.outer(std, std))
+        directions = self.projection.size(0)
+        variances = variances.flip(0)[:directions].clamp(min=0)
+        axes = axes.flip(1)[:, :directions]
+        # Of the two signs of an axis, the one whose largest entry is positive.
+        axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+        scale = torch.ones_like(variances)
+        if math.isfinite(self.shrinkage):
+            scale = (variances + self.shrinkage * variances[0].clamp(min=1e-12)).rsqrt()
+        scale = scale / (variances * scale.square()).mean().sqrt().clamp(min=1e-6)
+        self._store(mean=mean, std=std, projection=(axes * scale).T)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Whitens features, also under autocast in the buffers' precision."""
+        with torch.autocast(features.device.type, enabled=False):
+            return F.conv2d(self.standardize(features), self.projection[:, :, None, None])
+
+    def extra_repr(self) -> str:
+        """Shows channels, directions and shrinkage."""
+        directions, channels = self.projection.shape
+        return f"{channels}, directions={directions}, shrinkage={self.shrinkage}"
 
 
 class MapCalibration(Statistics):
@@ -251,3 +321,37 @@ class Standardization(Statistics):
         """Standardises scores of any shape."""
         self._require_fit()
         return (scores - self.mean) / self.std
+
+
+def _moments(
+    batches: Iterable[Tensor], second: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Mean ``[C]`` and variance ``[C]`` or covariance ``[C, C]`` over all pixels of all batches.
+
+    ``second`` computes the latter of one batch's centred values ``[C, pixels]``.
+    """
+    count = 0
+    mean = spread = torch.zeros((), dtype=torch.float64)
+    for batch in batches:
+        values = batch.detach().double().transpose(0, 1).flatten(1)
+        number = values.size(1)
+        batch_mean = values.mean(1)
+        batch_spread = second(values - batch_mean[:, None])
+        # Chan's update of mean and mean square by a whole batch.
+        shift = batch_mean - mean.to(batch_mean)
+        share = number / (count + number)
+        between = shift.square() if batch_spread.dim() == 1 else torch.outer(shift, shift)
+        mean = mean.to(shift) + shift * share
+        spread = (
+            spread.to(shift) * (1 - share) + batch_spread * share + between * share * (1 - share)
+        )
+        count += number
+    if count == 0:
+        raise ValueError("Expected at least one training image (got none)")
+    return mean, spread
+
+
+def _standard_deviations(variances: Tensor) -> Tensor:
+    """Standard deviations, 1 for constant channels."""
+    std = variances.sqrt()
+    return torch.where(std > 1e-6, std, torch.ones_like(std))

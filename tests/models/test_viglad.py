@@ -244,6 +244,42 @@ def test_options_of_the_score():
         assert prediction.node_map is None
 
 
+@pytest.mark.parametrize("autoencoder", ["vig", "conv"])
+def test_whitened_targets(tmp_path, autoencoder):
+    torch.manual_seed(0)
+    train, validation = normal_images(8), normal_images(4, seed=1)
+    model = ViGLAD(
+        "small", 96, PDN("small", 24), autoencoder, whiten=6, shrinkage=0.01, node_scorer="gaussian"
+    )
+    model.fit_teacher_statistics(train)
+    assert (model.channels, model.student.out_channels, model.autoencoder.out_channels) == (
+        6,
+        12,
+        6,
+    )
+    output = model.teacher(model.normalize(train))
+    vectors = output.double().permute(0, 2, 3, 1).flatten(0, 2).numpy()
+    expected = torch.from_numpy(oracle.whitened(vectors, 6, 0.01))
+    features = model.eval().features(train)
+    found = features.target.permute(0, 2, 3, 1).flatten(0, 2).double()
+    assert torch.allclose(found, expected, atol=1e-2)
+    assert features.teacher.size(1) == 24
+    # The loss compares with the whitened features, whether or not the teacher's output is known.
+    torch.manual_seed(0)
+    loss = model.loss(train)
+    torch.manual_seed(0)
+    assert torch.allclose(
+        model.loss(train, teacher=output)["student_teacher"], loss["student_teacher"]
+    )
+    expected = (features.target - features.student_first).square().mean()
+    assert torch.allclose(loss["student_teacher"], expected, rtol=1e-4)
+    model.fit_statistics(train, validation)
+    assert model.node_scorer.selected.max() > 6  # nodes are judged by the features before whitening
+    model.save_pretrained(tmp_path / "model")
+    loaded = ViGLAD.from_pretrained(tmp_path / "model")
+    assert torch.equal(loaded(validation).score, model(validation).score)
+
+
 def test_save_and_load(fitted, tmp_path):
     fitted.save_pretrained(tmp_path / "model")
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [

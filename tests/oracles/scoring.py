@@ -159,3 +159,22 @@ def jittered(images, draws):
             values = factor * images[number, channel] + (1 - factor) * base
             changed[number, channel] = values.clamp(0, 1)
     return changed
+
+
+def whitened(vectors, directions, shrinkage):
+    """Standardise, take the singular vectors, divide each by its shrunk standard deviation; by loops.
+
+    Axes have no sign: of the two, the one whose entry of largest size is positive.
+    """
+    standardized = (vectors - vectors.mean(0)) / vectors.std(0)
+    _, singular, axes = np.linalg.svd(standardized, full_matrices=False)
+    variances = singular**2 / len(vectors)
+    columns = []
+    for number in range(directions):
+        axis = axes[number] * np.sign(axes[number][np.abs(axes[number]).argmax()])
+        column = np.array([float(axis @ vector) for vector in standardized])
+        if not math.isinf(shrinkage):
+            column = column / math.sqrt(variances[number] + shrinkage * variances[0])
+        columns.append(column)
+    result = np.stack(columns, axis=1)
+    return result / math.sqrt(np.mean([column.var() for column in columns]))

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from pyg_viglad.scoring import ChannelNormalization, Mahalanobis, MapCalibration, Standardization
+from pyg_viglad.scoring import (
+    ChannelNormalization,
+    Mahalanobis,
+    MapCalibration,
+    Standardization,
+    Whitening,
+)
 from tests.oracles import scoring as oracle
 
 
@@ -22,6 +28,41 @@ def test_constant_channel_stays_finite():
     module = ChannelNormalization(1)
     module.fit([torch.full((2, 1, 3, 3), 5.0)])
     assert torch.equal(module(torch.full((1, 1, 2, 2), 6.0)), torch.ones(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("shrinkage", [0.002, 0.02, float("inf")])
+def test_whitening_against_loops(shrinkage):
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(6, 6, generator=generator)
+    images = 50 + torch.einsum(
+        "cd,bdhw->bchw", mixing, torch.randn(5, 6, 4, 3, generator=generator)
+    )
+    module = Whitening(6, 4, shrinkage)
+    module.fit(images.split([1, 3, 1]))
+    vectors = images.double().permute(0, 2, 3, 1).flatten(0, 2).numpy()
+    expected = torch.from_numpy(oracle.whitened(vectors, 4, shrinkage))
+    found = module(images).permute(0, 2, 3, 1).flatten(0, 2).double()
+    assert torch.allclose(found, expected, atol=1e-3)
+    standardized = module.standardize(images)
+    assert torch.allclose(standardized.std((0, 2, 3), correction=0), torch.ones(6), atol=1e-3)
+
+
+def test_whitening_of_constant_and_repeated_channels():
+    channel = torch.randn(4, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    module = Whitening(4, 3)
+    module.fit([torch.cat([channel, channel, channel, torch.ones_like(channel)], dim=1)])
+    answer = module(torch.cat([channel] * 3 + [torch.ones_like(channel)], dim=1))
+    assert answer.isfinite().all()
+    assert torch.allclose(answer[:, :1].abs(), answer.norm(dim=1, keepdim=True), atol=1e-3)
+
+
+def test_whitening_does_not_round_under_autocast():
+    module = Whitening(3, 2)
+    features = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    module.fit([features])
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = module(features)
+    assert torch.equal(inside, module(features))
 
 
 def test_quantiles_become_0_and_a_tenth():
@@ -58,7 +99,13 @@ def test_mahalanobis_against_loops_with_more_channels_than_images():
     assert torch.allclose(module(vectors).double(), expected.double(), rtol=1e-4)
 
 
-MODULES = [ChannelNormalization(1), MapCalibration(), Standardization(), Mahalanobis(1)]
+MODULES = [
+    ChannelNormalization(1),
+    Whitening(1, 1),
+    MapCalibration(),
+    Standardization(),
+    Mahalanobis(1),
+]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -77,6 +124,10 @@ def test_bad_values():
         Standardization().fit(torch.tensor([]))
     with pytest.raises(ValueError, match="at least one training image"):
         ChannelNormalization(3).fit([])
+    with pytest.raises(ValueError, match="from 1 to 3 directions"):
+        Whitening(3, 4)
+    with pytest.raises(ValueError, match="'shrinkage' above 0"):
+        Whitening(3, 2, 0.0)
     with pytest.raises(ValueError, match="at least 2 finite"):
         Mahalanobis(4).fit(torch.zeros(1, 4))
 
