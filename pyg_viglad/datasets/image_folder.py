@@ -1,7 +1,7 @@
 """Any folder of images."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch_geometric.data import Data
@@ -17,7 +17,7 @@ class ImageFolder(FileDataset):
     - ``root/*.png``: good images, some held out for validation; no test images.
     - ``root/train/good`` and ``root/validation/good`` (or ``val``; without it some of the training
       images are held out), and ``root/test/<name>``: good images in ``good``, logical anomalies where
-      the name begins with ``logical``, structural ones in all others. If ``root/ground_truth`` exists,
+      the name begins with a word of ``logical``, structural ones in all others. If ``root/ground_truth`` exists,
       test images have a mask: the union of ``ground_truth/<name>/<image>.png``, ``<image>_mask.png``
       and ``<image>/*.png``.
 
@@ -29,6 +29,7 @@ class ImageFolder(FileDataset):
         val_fraction: Share of the training images held out where there is no folder of validation
             images, in (0, 1); at least one.
         seed: Seed of the choice of held-out images.
+        logical: Beginnings of the names of folders with logical anomalies (default: ``"logical"``).
 
     Items and attributes are those of :class:`~pyg_viglad.datasets.base.FileDataset`; ``defects`` are
     the names of the folders of the anomalous images.
@@ -58,8 +59,10 @@ class ImageFolder(FileDataset):
         transform: Callable[[Data], Any] | None = None,
         val_fraction: float = 0.1,
         seed: int = 0,
+        logical: Sequence[str] = ("logical",),
     ) -> None:
         super().__init__(root, split, image_size, transform)
+        self.logical = (logical,) if isinstance(logical, str) else tuple(logical)
         share = as_fraction(val_fraction)
         self._need()
         tested = (self.folder / "test").is_dir()
@@ -74,6 +77,12 @@ class ImageFolder(FileDataset):
         else:
             val = self._good_folder("validation") or self._good_folder("val") or share
             self._fill(train, val, seed=seed)
+
+    def _label(self, name: str) -> tuple[str, str]:
+        kind, defect = super()._label(name)
+        if kind != "good":
+            kind = "logical" if name.startswith(self.logical) else "structural"
+        return kind, defect
 
     def _good_folder(self, name: str) -> str | None:
         """Returns the folder ``name/good``, ``name`` without it, or None where there is neither."""

@@ -47,6 +47,17 @@ def test_layout_of_mvtec_ad_holds_out_training_images(tmp_path):
     assert test.kinds == ["structural", "structural", "good", "good"]
 
 
+def test_names_of_logical_anomalies(tmp_path):
+    write_images(tmp_path / "train" / "good", 4)
+    for name in ("good", "logical_anomalies", "missing_1", "missing_2", "scratch"):
+        write_images(tmp_path / "test" / name, 1)
+    kinds = ["good", "structural", "logical", "logical", "structural"]
+    assert ImageFolder(tmp_path, "test", logical=["missing"]).kinds == kinds
+    assert ImageFolder(tmp_path, "test", logical="missing").kinds == kinds
+    kinds = ["good", "logical", "structural", "structural", "structural"]
+    assert ImageFolder(tmp_path, "test").kinds == kinds
+
+
 def test_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match="Expected the folder"):
         ImageFolder(tmp_path / "none")
