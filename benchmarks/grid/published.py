@@ -185,8 +185,8 @@ PUBLISHED: dict[str, Source] = {
     ),
     "other_protocols": Source(
         "printed, other protocol",
-        "Juice bottle: logical anomalies, ViGLAD's Table 2, all 335 training images and the published good test "
-        "images. Transistor: Sugawara and Imamura, PUAD, small, all anomalies together.",
+        "Juice bottle: logical anomalies, Table 2 of ViGLAD, from all 335 training images and with the "
+        "published good test images. Transistor: Sugawara and Imamura, PUAD, small, all anomalies together.",
         {
             ("image_folder", "juice bottle"): {
                 column: {"logical": value}

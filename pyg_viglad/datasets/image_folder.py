@@ -17,9 +17,9 @@ class ImageFolder(FileDataset):
     - ``root/*.png``: good images, some held out for validation; no test images.
     - ``root/train/good`` and ``root/validation/good`` (or ``val``; without it some of the training
       images are held out), and ``root/test/<name>``: good images in ``good``, logical anomalies where
-      the name begins with a word of ``logical``, structural ones in all others. If ``root/ground_truth`` exists,
-      test images have a mask: the union of ``ground_truth/<name>/<image>.png``, ``<image>_mask.png``
-      and ``<image>/*.png``.
+      the name begins with a word of ``logical``, structural ones in all others. If
+      ``root/ground_truth`` exists, test images have a mask: the union of
+      ``ground_truth/<name>/<image>.png``, ``<image>_mask.png`` and ``<image>/*.png``.
 
     Args:
         root: The folder.

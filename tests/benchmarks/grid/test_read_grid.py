@@ -9,7 +9,8 @@ from benchmarks.grid import read_grid
 from tests.benchmarks.grid.grids import MEAN, tiny, write_config
 
 CONFIGS = Path(__file__).parents[3] / "benchmarks" / "configs"
-ROOTS = dict.fromkeys(("loco", "visa", "cad_sd", "mnist", "backbone_weights"), "somewhere")
+ROOTS = dict.fromkeys(("loco", "visa", "cad_sd", "mnist", "real", "backbone_weights"), "somewhere")
+ROOTS |= {"mobilenet": None, "efficientnet": None}
 
 # Cells: categories (5 + 1 + 3 of Table 2), models and seeds.
 CELLS = {
@@ -24,7 +25,9 @@ CELLS = {
     "digits_ablations": 8 * 3,
     "digits_operators": 10 * 3,
     "digits_graphs": 9 * 3,
+    "digits_whitening": 7 * 3,
     "scattered": 3 * 8 * 3,
+    "real": 3 * 9,
 }
 
 
@@ -35,7 +38,7 @@ def test_configs_of_the_paper(name):
     assert len(grid.cells) == len({cell.key for cell in grid.cells}) == CELLS[name]
     known = {cell.model for cell in grid.cells}
     assert all(c.model in known or c.missing for c in grid.columns.values())
-    if name.startswith(("digits", "scattered")):
+    if name.startswith(("digits", "scattered", "real")):
         return
     for cell in grid.cells:
         model = cell.params["model"]
