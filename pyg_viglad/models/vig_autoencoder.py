@@ -16,7 +16,16 @@ from torch_geometric.nn.inits import reset
 from pyg_viglad.files import read_tensors
 from pyg_viglad.models.graph_constructor import grid_graphs
 from pyg_viglad.models.pyramid_vig import VARIANTS, PyramidTrunk, PyramidViG, Variant, block_graphs
-from pyg_viglad.nn import KNN, DeconvViG, Graph, Operator, Upsample, nearest_first, to_maps
+from pyg_viglad.nn import (
+    KNN,
+    DeconvViG,
+    Graph,
+    Operator,
+    Upsample,
+    Upsampling,
+    nearest_first,
+    to_maps,
+)
 from pyg_viglad.transforms import IMAGENET_MEAN, IMAGENET_STD, to_batch
 
 __all__ = ["EncoderWeights", "ViGAutoEncoder", "evaluation_mode"]
@@ -49,13 +58,15 @@ class ViGAutoEncoder(PyramidTrunk):
         graph_kwargs: Further arguments of the graph builder.
         encoder_weights: Weights of a Pyramid ViG from which stem and encoder start, see
             :meth:`load_encoder` (default: random weights).
+        upsampling: How the decoder doubles its grids, see :class:`~pyg_viglad.nn.Upsample`.
 
     Shapes:
         - **input:** images ``[B, 3, H, W]`` or a ``Batch`` with ``img``; H and W divisible by 4.
         - **output:** ``[B, out_channels, H / 4, W / 4]``.
 
     Raises:
-        ValueError: If the variant, the operator or the graph is unknown, or the images have another shape.
+        ValueError: If the variant, the operator, the graph or the upsampling is unknown, or the images
+            have another shape.
 
     Example:
         >>> import torch
@@ -81,6 +92,7 @@ class ViGAutoEncoder(PyramidTrunk):
         graph: Graph = "knn",
         graph_kwargs: dict[str, Any] | None = None,
         encoder_weights: EncoderWeights | None = None,
+        upsampling: Upsampling = "transposed3",
     ) -> None:
         super().__init__(
             variant, image_size, k, operator, dynamic, heads, operator_kwargs, graph, graph_kwargs
@@ -103,7 +115,7 @@ class ViGAutoEncoder(PyramidTrunk):
                 for _ in range(depth)
             )
             self.decoder.append(nn.ModuleList(blocks))
-            self.upsamples.append(Upsample(width, next_width))
+            self.upsamples.append(Upsample(width, next_width, upsampling))
         self.projection = nn.Conv2d(widths[0], out_channels, 3, padding=1)
         if encoder_weights is not None:
             self.load_encoder(encoder_weights)

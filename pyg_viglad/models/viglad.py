@@ -22,7 +22,7 @@ from pyg_viglad.models.pdn import PDN, PDNSize
 from pyg_viglad.models.pyramid_vig import Variant
 from pyg_viglad.models.teachers import SHIPPED_TEACHER, load_teacher
 from pyg_viglad.models.vig_autoencoder import EncoderWeights, ViGAutoEncoder, evaluation_mode
-from pyg_viglad.nn import Graph, Operator, keep_running_statistics
+from pyg_viglad.nn import Graph, Operator, Upsampling, keep_running_statistics
 from pyg_viglad.scoring import (
     ChannelNormalization,
     Mahalanobis,
@@ -199,6 +199,8 @@ class ViGLAD(
             :meth:`~pyg_viglad.ViGAutoEncoder.load_encoder`: the file that ``pyg-viglad convert`` writes,
             a published checkpoint or a :class:`~pyg_viglad.models.PyramidViG` (default: random weights).
             A saved model does not need it again.
+        upsampling: How its decoder doubles its grids, ``"transposed3"`` (default), ``"transposed4"``,
+            ``"nearest"`` or ``"bilinear"``, see :class:`~pyg_viglad.nn.Upsample`.
         losses: ``"paper"``: plain means, one image for all branches (default); ``"efficientad"``:
             hard-feature mining in Eq. 15 and a colour-jittered image for Eq. 16-17.
         hard_quantile: Quantile of the mining, in [0, 1) (default: 0.999).
@@ -259,6 +261,7 @@ class ViGLAD(
         graph_kwargs: dict[str, Any] | None = None,
         dynamic: bool = True,
         encoder_weights: EncoderWeights | None = None,
+        upsampling: Upsampling = "transposed3",
         losses: Losses = "paper",
         hard_quantile: float = 0.999,
         feature: Feature = "student_second",
@@ -329,6 +332,7 @@ class ViGLAD(
                 graph=graph,
                 graph_kwargs=graph_kwargs,
                 encoder_weights=encoder_weights,
+                upsampling=upsampling,
             )
         elif autoencoder == "conv":
             self.autoencoder = ConvAutoEncoder(channels, self.image_size)
@@ -364,6 +368,7 @@ class ViGLAD(
             "graph": graph if named_graph else None,
             "graph_kwargs": graph_kwargs if named_graph else None,
             "dynamic": dynamic,
+            "upsampling": upsampling,
             "losses": losses,
             "hard_quantile": hard_quantile,
             "feature": feature,
@@ -734,7 +739,7 @@ class ViGLAD(
             raise ValueError(f"Expected JSON in '{files[0]}' ({error})") from error
         if not isinstance(config, dict) or not isinstance(config.get("teacher"), dict):
             raise ValueError(f"Expected the config of a ViGLAD (got '{files[0]}')")
-        options = {"graph": "knn", **config, **options}
+        options = {"graph": "knn", "upsampling": "transposed3", **config, **options}
         for part in ("operator", "graph", "autoencoder"):
             if options.get(part) is None:
                 raise ValueError(f"The model was saved with a custom {part}: pass `{part}=`.")

@@ -37,7 +37,7 @@ from pyg_viglad.nn.operators import (
     make_operator,
     register_operator,
 )
-from pyg_viglad.nn.resample import Downsample, Upsample, to_maps, to_nodes
+from pyg_viglad.nn.resample import Downsample, Upsample, Upsampling, to_maps, to_nodes
 from pyg_viglad.nn.vig_block import ConvViG, DeconvViG, ViGBlock, position_codes
 from pyg_viglad.nn.vig_convs import GroupedLinear, ViGEdgeConv, ViGGINConv, ViGSAGEConv
 
@@ -68,6 +68,7 @@ __all__ = [
     "RandomGraph",
     "UndirectedKNN",
     "Upsample",
+    "Upsampling",
     "ViGBlock",
     "ViGEdgeConv",
     "ViGGINConv",

@@ -1,10 +1,15 @@
-"""Strided downsampling and transposed-convolution upsampling of node grids."""
+"""Strided downsampling and upsampling of node grids."""
 
+from typing import Literal, get_args
+
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_viglad.nn.node_norm import NodeNorm
 
-__all__ = ["Downsample", "Upsample", "to_maps", "to_nodes"]
+__all__ = ["Downsample", "Upsample", "Upsampling", "to_maps", "to_nodes"]
+
+Upsampling = Literal["transposed3", "transposed4", "nearest", "bilinear"]
 
 
 def to_maps(x: Tensor, grid_size: tuple[int, int], kernels: int = 0) -> Tensor:
@@ -81,15 +86,27 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles the grid of nodes (Eq. 13-14): transposed 3 x 3 convolution, batch normalization.
+    """Doubles the grid of nodes (Eq. 13-14): transposed or resizing convolution, batch normalization.
+
+    The paper says "transposed convolution", and not with which kernel. Of stride 2 and kernel 3, it
+    computes a node from 1, 2 or 4 inputs, depending on whether its row and column are even or odd: nodes
+    of equal parity resemble one another, and a lattice of period 2 marks the decoder's graph. With the
+    other modes every node has as many inputs.
 
     Args:
         in_channels: Number of input channels.
         out_channels: Number of output channels.
+        mode: ``"transposed3"`` (default) or ``"transposed4"``: a transposed convolution of stride 2 with
+            that kernel; ``"nearest"`` or ``"bilinear"``: the grid is resized to twice its size by that
+            interpolation, then a 3 x 3 convolution. Where one row or column less is wanted, the
+            last one is left out.
 
     Shapes:
         - **input:** nodes ``[B * H * W, in_channels]``, image after image, row by row.
         - **output:** ``[B * H' * W', out_channels]``, H' being 2H - 1 or 2H, W' likewise.
+
+    Raises:
+        ValueError: If the mode is unknown.
 
     Example:
         >>> import torch
@@ -98,9 +115,22 @@ class Upsample(nn.Module):
         (torch.Size([70, 8]), (7, 5))
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, mode: Upsampling = "transposed3"
+    ) -> None:
         super().__init__()
-        self.conv = nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1)
+        if mode not in get_args(Upsampling):
+            known = ", ".join(get_args(Upsampling))
+            raise ValueError(f"Expected 'mode' of upsampling among {known} (got {mode!r})")
+        self.mode = mode
+        self.conv: nn.Conv2d | nn.ConvTranspose2d
+        if mode in ("nearest", "bilinear"):
+            self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        else:
+            kernel = int(mode[-1])
+            self.conv = nn.ConvTranspose2d(
+                in_channels, out_channels, kernel, stride=2, padding=1, output_padding=4 - kernel
+            )
         self.norm = NodeNorm(out_channels)
 
     def reset_parameters(self) -> None:
@@ -123,5 +153,8 @@ class Upsample(nn.Module):
                     f"(got {tuple(output_size)})"
                 )
         maps = to_maps(x, grid_size, self.conv.out_channels)
-        maps = self.conv(maps, output_size=list(output_size))
-        return self.norm(to_nodes(maps)), (output_size[0], output_size[1])
+        if isinstance(self.conv, nn.Conv2d):
+            maps = F.interpolate(maps, scale_factor=2.0, mode=self.mode)
+        rows, columns = output_size
+        maps = self.conv(maps)[:, :, :rows, :columns]
+        return self.norm(to_nodes(maps)), (rows, columns)

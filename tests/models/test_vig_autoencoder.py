@@ -302,5 +302,7 @@ def test_bad_arguments():
         ViGAutoEncoder(variant="xl")
     with pytest.raises(ValueError, match="operator"):
         ViGAutoEncoder(operator="magic")
+    with pytest.raises(ValueError, match="upsampling among"):
+        ViGAutoEncoder(upsampling="magic")
     with pytest.raises(ValueError, match="divisible by 4"):
         ViGAutoEncoder(image_size=64)(torch.zeros(1, 3, 63, 64))

@@ -1,5 +1,6 @@
 import json
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch_geometric.nn import GraphConv, MeanAggregation
 from pyg_viglad import PDN, ViGLAD
 from pyg_viglad.models import ConvAutoEncoder, Prediction, hard_mean
 from pyg_viglad.models.viglad import _jitter_color
-from pyg_viglad.nn import GRAPHS, WindowKNN, knn_graph, register_operator
+from pyg_viglad.nn import GRAPHS, Upsampling, WindowKNN, knn_graph, register_operator
 from pyg_viglad.scoring import NodeNeighbors
 from pyg_viglad.transforms import IMAGENET_MEAN, IMAGENET_STD
 from tests.oracles import scoring as oracle
@@ -408,6 +409,22 @@ def test_graphs_are_saved(tmp_path):
     config = {key: value for key, value in loaded.config.items() if not key.startswith("graph")}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert ViGLAD.from_pretrained(tmp_path).config["graph"] == "knn"
+
+
+@pytest.mark.parametrize("upsampling", get_args(Upsampling))
+def test_upsampling_is_saved(upsampling, tmp_path):
+    model = ViGLAD("small", 96, PDN("small", 6), upsampling=upsampling).eval()
+    model.save_pretrained(tmp_path)
+    loaded = ViGLAD.from_pretrained(tmp_path)
+    assert loaded.config["upsampling"] == upsampling
+    assert {layer.mode for layer in loaded.autoencoder.upsamples} == {upsampling}
+    images = normal_images(2, size=64)
+    assert torch.equal(loaded.autoencoder(images), model.autoencoder(images))
+    if upsampling == "transposed3":  # as models that were saved before there was a choice
+        (tmp_path / "config.json").write_text(
+            json.dumps({key: value for key, value in loaded.config.items() if key != "upsampling"})
+        )
+        assert ViGLAD.from_pretrained(tmp_path).config["upsampling"] == "transposed3"
 
 
 @pytest.mark.parametrize("graph", [WindowKNN, WindowKNN(3), lambda x, b, g: knn_graph(x, 2)])

@@ -1,26 +1,17 @@
+from typing import get_args
+
 import pytest
 import torch
 
-from pyg_viglad.nn import Downsample, Upsample, to_maps, to_nodes
+from pyg_viglad.nn import Downsample, Upsample, Upsampling, to_maps, to_nodes
+from tests.oracles.resample import convolve, upsample
+
+MODES = get_args(Upsampling)
 
 
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
-
-
-def loops(maps, weight, bias):
-    """3 x 3 convolution, stride 2, padding 1, one output at a time."""
-    images, _, rows, columns = maps.shape
-    out = bias.view(1, -1, 1, 1).repeat(images, 1, (rows + 1) // 2, (columns + 1) // 2)
-    for row in range(out.size(2)):
-        for column in range(out.size(3)):
-            for i in range(3):
-                for j in range(3):
-                    r, c = 2 * row + i - 1, 2 * column + j - 1
-                    if 0 <= r < rows and 0 <= c < columns:
-                        out[:, :, row, column] += maps[:, :, r, c] @ weight[:, :, i, j].t()
-    return out
 
 
 def test_nodes_are_row_major():
@@ -37,29 +28,50 @@ def test_downsample_equals_the_oracle(grid_size):
     x = torch.randn(2 * grid_size[0] * grid_size[1], 4, dtype=torch.float64)
     out, size = layer(x, grid_size)
     assert size == ((grid_size[0] + 1) // 2, (grid_size[1] + 1) // 2)
-    expected = loops(to_maps(x, grid_size), layer.conv.weight.detach(), layer.conv.bias.detach())
+    expected = convolve(to_maps(x, grid_size), layer.conv.weight, layer.conv.bias, stride=2)
     assert torch.allclose(out, to_nodes(expected) / (1 + 1e-5) ** 0.5)
 
 
-@pytest.mark.parametrize("output_size", [(8, 10), (7, 9), (7, 10)])
-def test_upsample_is_the_adjoint_of_a_downsampling_convolution(output_size):
-    layer = Upsample(6, 4).double().eval()
-    with torch.no_grad():
-        layer.conv.bias.zero_()
-    x = torch.randn(2 * 4 * 5, 6, dtype=torch.float64)
-    out, size = layer(x, (4, 5), output_size)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("grid_size", "output_size"),
+    [((4, 5), (8, 10)), ((4, 5), (7, 9)), ((4, 5), (7, 10)), ((1, 3), (1, 6)), ((1, 1), (2, 2))],
+)
+def test_upsample_equals_the_oracle(mode, grid_size, output_size):
+    layer = Upsample(6, 4, mode).double().eval()
+    x = torch.randn(2 * grid_size[0] * grid_size[1], 6, dtype=torch.float64, requires_grad=True)
+    out, size = layer(x, grid_size, output_size)
     assert size == output_size
-    maps = torch.randn(2, 4, *output_size, dtype=torch.float64)
-    down = loops(maps, layer.conv.weight.detach(), torch.zeros(6, dtype=torch.float64))
-    left = (to_maps(out, output_size) * maps).sum() * (1 + 1e-5) ** 0.5
-    assert torch.allclose(left, (to_maps(x, (4, 5)) * down).sum())
+    weight, bias = layer.conv.weight, layer.conv.bias
+    expected = upsample(to_maps(x, grid_size), weight, bias, mode, output_size)
+    expected = to_nodes(expected) / (1 + 1e-5) ** 0.5
+    assert out.shape == expected.shape
+    assert torch.allclose(out, expected)
+    seed = torch.randn_like(out)
+    found = torch.autograd.grad((out * seed).sum(), [x, weight, bias])
+    for one, other in zip(
+        found, torch.autograd.grad((expected * seed).sum(), [x, weight, bias]), strict=True
+    ):
+        assert torch.allclose(one, other)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_lattice(mode):
+    # Of a constant grid, the kernels' sums at the four parities differ where they are of unequal size.
+    layer = Upsample(1, 1, mode).eval()
+    torch.nn.init.ones_(layer.conv.weight)
+    torch.nn.init.zeros_(layer.conv.bias)
+    out, _ = layer(torch.ones(25, 1), (5, 5), (10, 10))
+    inner = out.view(10, 10)[2:8, 2:8]
+    assert inner.unique().numel() == (3 if mode == "transposed3" else 1)
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("grid_size", [(56, 56), (24, 40), (3, 7)])
-def test_up_returns_to_the_size_before_down(grid_size):
+def test_up_returns_to_the_size_before_down(grid_size, mode):
     x = torch.randn(grid_size[0] * grid_size[1], 4)
     small, small_size = Downsample(4, 8)(x, grid_size)
-    large, large_size = Upsample(8, 4)(small, small_size, grid_size)
+    large, large_size = Upsample(8, 4, mode)(small, small_size, grid_size)
     assert large.shape == x.shape
     assert large_size == grid_size
 
@@ -77,7 +89,7 @@ def test_one_node_in_training():
     assert out.isfinite().all()
 
 
-@pytest.mark.parametrize("layer", [Downsample(4, 6), Upsample(4, 6)])
+@pytest.mark.parametrize("layer", [Downsample(4, 6), *(Upsample(4, 6, mode) for mode in MODES)])
 def test_reset_parameters(layer):
     before = layer.conv.weight.clone()
     layer.reset_parameters()
@@ -90,3 +102,5 @@ def test_bad_input():
     for size in ((6, 8), (9, 8), (8, 4)):
         with pytest.raises(ValueError, match="twice"):
             Upsample(4, 6)(torch.zeros(16, 4), (4, 4), size)
+    with pytest.raises(ValueError, match=r"'mode' of upsampling among .*nearest.*got 'cubic'"):
+        Upsample(4, 6, "cubic")

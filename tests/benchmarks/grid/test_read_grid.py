@@ -25,6 +25,7 @@ CELLS = {
     "digits_ablations": 8 * 3,
     "digits_operators": 10 * 3,
     "digits_graphs": 9 * 3,
+    "digits_upsampling": 4 * 3,
     "digits_whitening": 7 * 3,
     "scattered": 3 * 8 * 3,
     "real": 3 * 9,
