@@ -205,6 +205,8 @@ class NodeNeighbors(NodeScorer):
         elsewhere: Number of training nodes kept to compare with, drawn at random (default: 9000).
         seed: Seed of the draw (default: 0).
         mirrored: Whether mirror images count as elsewhere (default: False).
+        shrinkage: Share of the largest variance within positions that is added to all of them before
+            whitening, beside Ledoit and Wolf's (default: 0.003).
 
     Shapes:
         - **input:** teacher features ``[B, C, H, W]``.
@@ -239,6 +241,7 @@ class NodeNeighbors(NodeScorer):
         elsewhere: int = 9000,
         seed: int = 0,
         mirrored: bool = False,
+        shrinkage: float = 0.003,
     ) -> None:
         super().__init__()
         steps = [larger - smaller for smaller, larger in pairwise(windows)]
@@ -251,6 +254,8 @@ class NodeNeighbors(NodeScorer):
                 "Expected 'stride', 'dimensions', 'k' and 'elsewhere' of at least 1 "
                 f"(got {stride}, {dimensions}, {k} and {elsewhere})"
             )
+        if shrinkage < 0:
+            raise ValueError(f"Expected 'shrinkage' of at least 0 (got {shrinkage})")
         self.windows = tuple(windows)
         self.window = self.windows[0]  # the larger windows have the same centres
         self.stride = stride
@@ -259,6 +264,7 @@ class NodeNeighbors(NodeScorer):
         self.elsewhere = elsewhere
         self.seed = seed
         self.mirrored = mirrored
+        self.shrinkage = shrinkage
         for name in ("projection", "shift", "here", "reflections"):
             self.register_buffer(name, torch.zeros(0))
         self.register_buffer("drawn", torch.zeros(0, dtype=torch.int64))
@@ -274,7 +280,7 @@ class NodeNeighbors(NodeScorer):
                 torch.cat([self._vectors(batch.detach(), window) for batch in view])
                 for view in (batches, *mirrors)
             ]
-            shift, projection = _discriminants(views, self.dimensions, self.seed)
+            shift, projection = _discriminants(views, self.dimensions, self.shrinkage, self.seed)
             z, *mirrored = ((view - shift) @ projection for view in views)
             projections.append(projection)
             shifts.append(shift)
@@ -382,7 +388,7 @@ def make_node_scorer(node_scorer: str | dict[str, Any] | None) -> NodeScorer | N
 
 
 def _discriminants(
-    views: Sequence[Tensor], dimensions: int, seed: int = 0
+    views: Sequence[Tensor], dimensions: int, shrinkage: float, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Linear discriminant analysis: mean ``[C]`` and directions ``[C, dimensions]``.
 
@@ -401,7 +407,8 @@ def _discriminants(
         sample.append(within[chosen.to(within.device)].double().cpu())
     fit = LedoitWolf(assume_centered=True).fit(torch.cat(sample).numpy())
     values, axes = torch.linalg.eigh(torch.from_numpy(fit.covariance_))
-    whiten = axes * values.clamp(min=max(1e-8 * float(values.max()), 1e-12)).rsqrt()
+    # Ledoit-Wolf takes nodes as independent, but those of an image are alike: it shrinks too little.
+    whiten = axes * (values.clamp(min=1e-12) + shrinkage * values.max()).rsqrt()
     class_means = torch.cat(means)
     shift = class_means.mean(0)
     between = (class_means - shift).double().cpu() @ whiten

@@ -152,15 +152,18 @@ def test_directions_tell_mirror_images_apart():
     assert torch.equal(other(mirror), telling(mirror))
 
 
-def test_directions_whiten_within_places_and_tell_places_apart():
+@pytest.mark.parametrize("shrinkage", [0.0, 0.003, 0.1])
+def test_directions_whiten_within_places_and_tell_places_apart(shrinkage):
     features = draw(images=200, channels=5)
-    module = NodeNeighbors(windows=(1,), stride=1, dimensions=5)
+    features[:, 0] *= 0.5  # a channel of little variance
+    module = NodeNeighbors(windows=(1,), stride=1, dimensions=5, shrinkage=shrinkage)
     module.fit([features])
     vectors = features.flatten(2).transpose(1, 2)
     within = (vectors - vectors.mean(0)).flatten(0, 1).double().numpy()
     projection = module.projection[0].double().numpy()
-    covariance = projection.T @ (within.T @ within / len(within)) @ projection
-    assert np.allclose(covariance, np.eye(5), atol=0.05)
+    covariance = within.T @ within / len(within)
+    covariance += shrinkage * np.linalg.eigvalsh(covariance)[-1] * np.eye(5)
+    assert np.allclose(projection.T @ covariance @ projection, np.eye(5), atol=0.05)
     means = (vectors.mean(0) - vectors.mean((0, 1))).double().numpy() @ projection
     between = means.T @ means
     assert np.allclose(between, np.diag(np.diag(between)), atol=1e-2 * between.max())
@@ -221,6 +224,8 @@ def test_bad_values():
         NodeNeighbors(windows=())
     with pytest.raises(ValueError, match="of at least 1"):
         NodeNeighbors(k=0)
+    with pytest.raises(ValueError, match="'shrinkage' of at least 0"):
+        NodeNeighbors(shrinkage=-1)
     with pytest.raises(ValueError, match="at least 2 training images"):
         NodeNeighbors().fit([torch.zeros(1, 3, 4, 4)])
     for mirrored, mirrors in ((True, ()), (False, [[torch.zeros(2, 3, 4, 4)]])):
