@@ -19,7 +19,13 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 
 from benchmarks.grid.detector import Scores
-from pyg_viglad.models import GPDN, SHIPPED_TEACHER, BackboneFeatures, load_teacher
+from pyg_viglad.models import (
+    GPDN,
+    SHIPPED_TEACHER,
+    BackboneFeatures,
+    BackboneTeacher,
+    load_teacher,
+)
 from pyg_viglad.scoring import ChannelNormalization
 from pyg_viglad.training import PenaltyImages
 from pyg_viglad.training.data import StepSampler
@@ -319,7 +325,7 @@ class EfficientADDetector(AnomalibDetector):
     def _build(self) -> Any:
         module = _anomalib("efficient_ad.torch_model")
         ours = load_teacher(self.teacher)
-        if isinstance(ours, GPDN):
+        if isinstance(ours, GPDN | BackboneTeacher):
             raise ValueError(f"Expected a PDN as 'teacher' of anomalib's EfficientAD (got {ours})")
         sizes = {
             "small": module.SmallPatchDescriptionNetwork,

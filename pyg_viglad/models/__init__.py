@@ -8,7 +8,9 @@ from pyg_viglad.models.pyramid_vig import PyramidViG
 from pyg_viglad.models.teachers import (
     SHIPPED_TEACHER,
     BackboneFeatures,
+    BackboneTeacher,
     load_teacher,
+    make_teacher,
     save_teacher,
 )
 from pyg_viglad.models.vig import ViG
@@ -23,6 +25,7 @@ __all__ = [
     "PDN",
     "SHIPPED_TEACHER",
     "BackboneFeatures",
+    "BackboneTeacher",
     "ConvAutoEncoder",
     "Features",
     "GraphConstructor",
@@ -39,5 +42,6 @@ __all__ = [
     "hard_mean",
     "load_teacher",
     "make_network",
+    "make_teacher",
     "save_teacher",
 ]

@@ -20,7 +20,12 @@ from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
 from pyg_viglad.models.gpdn import Network, make_network
 from pyg_viglad.models.pdn import PDN, PDNSize
 from pyg_viglad.models.pyramid_vig import Variant
-from pyg_viglad.models.teachers import SHIPPED_TEACHER, load_teacher
+from pyg_viglad.models.teachers import (
+    SHIPPED_TEACHER,
+    BackboneTeacher,
+    load_teacher,
+    make_teacher,
+)
 from pyg_viglad.models.vig_autoencoder import EncoderWeights, ViGAutoEncoder, evaluation_mode
 from pyg_viglad.nn import Graph, Operator, Upsampling, keep_running_statistics
 from pyg_viglad.scoring import (
@@ -56,6 +61,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 ImageSource = Tensor | Dataset[Any] | Iterable[Any]
 
 _BATCH_SIZE = 8  # images per batch while statistics are fitted
+_COMPONENTS = 384  # principal components of a backbone's features, without whitening
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 _MODEL_CARD = """---
@@ -182,7 +188,8 @@ class ViGLAD(
             have one size.
         teacher: ``"mobilenetv1"`` (small, ships with the package; default), a file (see
             :func:`~pyg_viglad.models.load_teacher`), a :class:`~pyg_viglad.PDN` or a
-            :class:`~pyg_viglad.models.GPDN`.
+            :class:`~pyg_viglad.models.GPDN`; or, as it is, the timm backbone ``"timm:NAME"`` or a
+            :class:`~pyg_viglad.models.BackboneTeacher`.
         autoencoder: ``"vig"`` (default), ``"conv"`` (EfficientAD's) or a module from images ``[B, 3, H - 32,
             W - 32]`` to features of the teacher's width.
         student: ``"pdn"`` (default) or, with a vision graph block (Figure 4), ``"gpdn"``.
@@ -212,7 +219,12 @@ class ViGLAD(
             see :class:`~pyg_viglad.scoring.Whitening`; student and autoencoder then answer in so many
             channels. The node scorer, and ``feature="teacher"``, take the features before it. By default
             there is no whitening: the channels are standardised (the paper).
+            Of a backbone as teacher, 384 principal components of the standardised channels are kept.
         shrinkage: Shrinkage of the whitening (default: 0.02).
+        teacher_weights: File of the weights of ``"timm:NAME"`` (default: timm downloads them by name). A
+            saved model does not need it again.
+        teacher_kwargs: Further arguments of its :class:`~pyg_viglad.models.BackboneTeacher`, such as
+            ``{"scale": 1}``.
         node_scorer: Scorer of single nodes, beyond the paper: None (default), ``"gaussian"``,
             ``"neighbors"`` or a dictionary, see :func:`~pyg_viglad.scoring.make_node_scorer`.
         quantiles: Quantiles of the validation maps that become 0 and 0.1 (default: 0.9 and 0.995).
@@ -230,7 +242,7 @@ class ViGLAD(
 
     Raises:
         ValueError: If an argument is out of range.
-        FileNotFoundError: If the teacher's file does not exist.
+        FileNotFoundError: If the teacher's file, or ``teacher_weights``, does not exist.
 
     Example:
         >>> import torch
@@ -249,7 +261,7 @@ class ViGLAD(
         self,
         size: PDNSize = "medium",
         image_size: int | tuple[int, int] = 256,
-        teacher: str | os.PathLike[str] | PDN = SHIPPED_TEACHER,
+        teacher: str | os.PathLike[str] | PDN | BackboneTeacher = SHIPPED_TEACHER,
         autoencoder: Literal["vig", "conv"] | nn.Module = "vig",
         *,
         student: Network = "pdn",
@@ -268,6 +280,8 @@ class ViGLAD(
         fusion: Fusion = "standardized",
         whiten: int | None = None,
         shrinkage: float = 0.02,
+        teacher_weights: str | os.PathLike[str] | None = None,
+        teacher_kwargs: dict[str, Any] | None = None,
         node_scorer: NodeScorerName | dict[str, Any] | None = None,
         quantiles: tuple[float, float] = (0.9, 0.995),
         threshold_quantile: float = 0.99,
@@ -301,17 +315,30 @@ class ViGLAD(
         self.threshold_quantile = threshold_quantile
 
         self.normalize = ImageNetNormalization()
-        self.teacher = teacher if isinstance(teacher, PDN) else load_teacher(teacher)
+        self.teacher: PDN | BackboneTeacher
+        if isinstance(teacher, PDN | BackboneTeacher):
+            if teacher_weights is not None or teacher_kwargs:
+                raise ValueError(
+                    "Expected a teacher 'timm:NAME' with 'teacher_weights' or 'teacher_kwargs' "
+                    f"(got {teacher})"
+                )
+            self.teacher = teacher
+        else:
+            self.teacher = load_teacher(teacher, teacher_weights, **(teacher_kwargs or {}))
         if self.teacher.padding:
             raise ValueError(f"Expected a teacher without padding (got {self.teacher})")
         self.teacher.eval().requires_grad_(False)
+        channels = self.teacher.out_channels
         self.teacher_normalization: ChannelNormalization | Whitening
-        if whiten is None:
-            channels = self.teacher.out_channels
-            self.teacher_normalization = ChannelNormalization(channels)
-        else:
+        if whiten is not None:
+            self.teacher_normalization = Whitening(channels, whiten, shrinkage)
             channels = whiten
-            self.teacher_normalization = Whitening(self.teacher.out_channels, whiten, shrinkage)
+        elif isinstance(self.teacher, BackboneTeacher):
+            components = min(_COMPONENTS, channels)
+            self.teacher_normalization = Whitening(channels, components, shrinkage=torch.inf)
+            channels = components
+        else:
+            self.teacher_normalization = ChannelNormalization(channels)
         self.channels = channels
         self.student = make_network(student, size, 2 * channels)
         self._halves = {
@@ -751,7 +778,7 @@ class ViGLAD(
                 )
         try:
             if isinstance(teacher, dict):
-                options["teacher"] = make_network(**teacher)
+                options["teacher"] = make_teacher(**teacher)
             model = cls(**options)
             model.load_state_dict(load_file(files[1]))
         except (RuntimeError, TypeError, SafetensorError) as error:

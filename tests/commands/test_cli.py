@@ -72,6 +72,27 @@ def test_graph_blocks_in_teacher_and_student(tmp_path):
     assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["student"] == "gpdn"
 
 
+def test_backbone_as_teacher(tmp_path):
+    """Its weights are in the saved model: the file may go. The teacher's features are cached."""
+    import timm
+    import torch
+
+    from pyg_viglad import ViGLAD
+
+    weights, folder = tmp_path / "backbone.pth", tmp_path / "run"
+    torch.save(timm.create_model("test_efficientnet").state_dict(), weights)
+    arguments = ["train", "--output", str(folder), "--data_options", FEW, *SMALL, "1"]
+    arguments += ["--model.autoencoder", "conv", "--model.teacher", "timm:test_efficientnet"]
+    arguments += ["--model.teacher_weights", str(weights), "--model.teacher_kwargs.scale", "1"]
+    main([*arguments, "--fit.cache_teacher", "true", "--trainer.precision", "bf16-mixed"])
+    weights.unlink()
+    model = ViGLAD.from_pretrained(folder / "model")
+    assert str(model.teacher) == "BackboneTeacher(test_efficientnet, strides 8 and 16, scale 1)"
+    options = yaml.safe_load((folder / "config.yaml").read_text())["model"]
+    assert options["teacher"] == "timm:test_efficientnet"
+    assert options["teacher_weights"] == str(weights)
+
+
 def test_operators_with_arguments(tmp_path, monkeypatch):
     monkeypatch.setattr("pyg_viglad.nn.operators._REGISTERED", {})
     register_operator("my_conv")(lambda i, o, **kwargs: GATConv(i, o, **kwargs))

@@ -2,15 +2,26 @@ import json
 from importlib import resources
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pyg_viglad import PDN
-from pyg_viglad.models import BackboneFeatures, load_teacher, save_teacher
+from pyg_viglad import PDN, ViGLAD
+from pyg_viglad.models import (
+    BackboneFeatures,
+    BackboneTeacher,
+    load_teacher,
+    make_teacher,
+    save_teacher,
+)
+from pyg_viglad.scoring import ChannelNormalization, Whitening
+from pyg_viglad.transforms import ImageNetNormalization
+from tests.oracles.teachers import sample_cells
 
 NAME = "mobilenetv3_small_050"
+TINY = "test_efficientnet"
 SEQUENTIAL = {"small": (0, 3, 6, 8), "medium": (0, 3, 6, 8, 10, 12)}
 
 
@@ -29,8 +40,6 @@ def test_shipped_teacher():
 def test_shipped_teacher_has_learned_to_see():
     """Photographs give features that differ across places, far more than a fresh network's do."""
     from sklearn.datasets import load_sample_images
-
-    from pyg_viglad.transforms import ImageNetNormalization
 
     image = torch.from_numpy(load_sample_images().images[0].copy()).permute(2, 0, 1)[None] / 255
     image = ImageNetNormalization()(image[..., :256, :256])
@@ -130,6 +139,67 @@ def test_backbone_is_frozen(features):
     assert not any(p.requires_grad for p in features.parameters())
 
 
+SWIN = {"depths": (1, 1, 1, 1), "embed_dim": 12, "num_heads": (1, 2, 2, 2)}
+FAMILIES = {
+    "vgg11": {"mlp_ratio": 0.01},  # a small head
+    "test_convnext": {},
+    "densenet121": {"growth_rate": 4, "block_config": (1, 1, 1, 1)},
+    "swin_tiny_patch4_window7_224": SWIN,
+    "test_mambaout": {},
+    TINY: {},
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_weights_in_the_models_own_names(tmp_path, name):
+    """A file of the whole classifier, or of what the maps need, gives the maps of the whole model."""
+    torch.manual_seed(0)
+    options = FAMILIES[name]
+    model = timm.create_model(name, **options).eval()
+    images = torch.rand(2, 3, 224, 224)
+    maps = {}
+    for info in model.feature_info:
+        if info["reduction"] in (8, 16):
+            layer = model.get_submodule(info["module"])
+            layer.register_forward_hook(
+                lambda _, __, output, stride=info["reduction"]: maps.update({stride: output})
+            )
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "weights.pth")
+    features = BackboneFeatures(name, tmp_path / "weights.pth", **options)
+    model((images - features.mean) / features.std)
+    found = features.maps(images)
+    assert [one.size(2) for one in found] == [28, 14]
+    for one, expected in zip(found, maps.values(), strict=True):
+        if expected.size(1) != one.size(1):
+            expected = expected.permute(0, 3, 1, 2)  # channels last
+        assert torch.allclose(one, expected, atol=1e-5)
+    assert features(images).shape == (2, 384, 28, 28)
+
+    needed = features.net.model.state_dict()
+    assert len(needed) < len(model.state_dict())
+    safetensors.torch.save_file(
+        {key: value.half() for key, value in needed.items()}, tmp_path / "needed.safetensors"
+    )
+    half = BackboneFeatures(name, tmp_path / "needed.safetensors", **options).net.model
+    for key, value in half.state_dict().items():
+        assert torch.equal(value, needed[key].half().to(value.dtype))
+
+    lost = next(key for key in reversed(needed) if key.endswith("weight"))
+    del needed[lost]
+    torch.save(needed, tmp_path / "few.pth")
+    with pytest.raises(ValueError, match=f"fit the backbone '{name}' .it lacks {lost}; its first"):
+        BackboneFeatures(name, tmp_path / "few.pth", **options)
+
+
+def test_windowed_transformers_take_any_size():
+    name = "swin_tiny_patch4_window7_224"
+    features = BackboneFeatures(name, pretrained=False, **SWIN)
+    assert [list(one.shape) for one in features.maps(torch.rand(1, 3, 96, 160))] == [
+        [1, 24, 12, 20],
+        [1, 48, 6, 10],
+    ]
+
+
 def test_bad_backbones(tmp_path):
     with pytest.raises(FileNotFoundError, match="backbone weights"):
         BackboneFeatures(NAME, tmp_path / "none.pth")
@@ -138,5 +208,140 @@ def test_bad_backbones(tmp_path):
     torch.save({"conv_stem.weight": torch.zeros(1)}, tmp_path / "bad.pth")
     with pytest.raises(ValueError, match="fit the backbone"):
         BackboneFeatures(NAME, tmp_path / "bad.pth")
-    with pytest.raises(ValueError, match="at strides 3 and 16"):
+    torch.save({"other.weight": torch.zeros(1)}, tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match=r"and \d+ more; its first keys: other.weight"):
+        BackboneFeatures(NAME, tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match=r"strides 3 and 16 \(got '.*' with 2, 4, 8, 16, 32\)"):
         BackboneFeatures(NAME, strides=(3, 16))
+    with pytest.raises(ValueError, match="options of the backbone 'mobilenetv3_small_050'"):
+        BackboneFeatures(NAME, colour="red")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("teacher") / "weights.pth"
+    torch.save(timm.create_model(TINY).state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("strides", [(8, 16), (4, 8, 16), (16,)])
+@pytest.mark.parametrize("scale", [1, 2, 1.5])
+def test_maps_are_sampled_where_a_pdn_looks(weights, monkeypatch, strides, scale):
+    teacher = BackboneTeacher(TINY, weights, strides, scale)
+    height, width = 100, 132  # no multiples of the strides
+    torch.manual_seed(0)
+    maps = [
+        torch.randn(2, 3, -(-int(height * scale) // stride), -(-int(width * scale) // stride))
+        for stride in strides
+    ]
+    monkeypatch.setattr(teacher.backbone, "maps", lambda _: maps)
+    found = teacher(torch.zeros(2, 3, height, width))
+    for number, (features, stride) in enumerate(zip(maps, strides, strict=True)):
+        for image in range(2):
+            expected = sample_cells(features[image], stride, scale, height, width)
+            mine = found[image, 3 * number : 3 * number + 3]
+            assert torch.allclose(mine, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_positions_are_those_of_the_place_map(weights, monkeypatch, scale):
+    """A map of the pixels at which its cells are centred is sampled to a PDN's 16.5, 20.5, ..."""
+    teacher = BackboneTeacher(TINY, weights, (8,), scale)
+    x = (torch.arange(16 * scale) + 0.5) * 8 / scale
+    ramp = x.expand(1, 1, 12 * scale, 16 * scale)
+    monkeypatch.setattr(teacher.backbone, "maps", lambda _: [ramp])
+    expected = (4.0 * torch.arange(24) + 16.5).expand(1, 1, 16, 24)
+    assert torch.allclose(teacher(torch.zeros(1, 3, 96, 128)), expected)
+
+
+def test_backbone_sees_its_own_normalisation():
+    teacher = BackboneTeacher("mobilenetv1_100", scale=1, pretrained=False)
+    assert torch.allclose(teacher.backbone.mean, torch.tensor(0.5))
+    seen = []
+    teacher.backbone.net.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    images = torch.rand(1, 3, 96, 128)
+    output = teacher(ImageNetNormalization()(images))
+    assert torch.allclose(seen[0], 2 * images - 1, atol=1e-6)
+    fine, _ = teacher.backbone.maps(images)
+    channels = fine.size(1)
+    expected = sample_cells(fine[0], 8, 1, 96, 128)
+    assert torch.allclose(output[0, :channels], expected, atol=1e-4)
+    assert output.shape == (1, teacher.out_channels, 16, 24)
+
+
+def test_backbone_as_teacher(tmp_path, weights):
+    """Frozen, with principal components as target, and saved whole: no weights are needed again."""
+    torch.manual_seed(0)
+    images = torch.rand(6, 3, 96, 128)
+    options = {"losses": "efficientad", "node_scorer": "gaussian", "feature": "teacher"}
+    model = ViGLAD(
+        "small",
+        (96, 128),
+        teacher=f"timm:{TINY}",
+        teacher_weights=weights,
+        teacher_kwargs={"strides": [4, 8], "scale": 1},
+        **options,
+    )
+    before = {key: value.clone() for key, value in model.teacher.state_dict().items()}
+    assert model.channels == model.teacher.out_channels < 384
+    assert isinstance(model.teacher_normalization, Whitening)
+    model.fit_teacher_statistics(images)
+    target = model.teacher_normalization(model.teacher(model.normalize(images)))
+    covariance = torch.cov(target.transpose(0, 1).flatten(1), correction=0)
+    variances = covariance.diagonal()
+    assert torch.allclose(covariance, variances.diag(), atol=2e-3)  # uncorrelated,
+    assert (variances.diff() <= 1e-5).all()  # in descending order,
+    assert variances[0] > 2 * variances[-1]  # not whitened
+    model.train()
+    assert not any(module.training for module in model.teacher.modules())
+    sum(model.loss(images[:2], images[2:4]).values()).backward()
+    assert not any(p.requires_grad for p in model.teacher.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.teacher.state_dict().items())
+    model.fit_statistics(images[:4], images[4:])
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["teacher"] == {
+        "name": f"timm:{TINY}",
+        "strides": [4, 8],
+        "scale": 1,
+    }
+    loaded = ViGLAD.from_pretrained(tmp_path)
+    expected = model.predict(images)
+    for one, other in zip(loaded.predict(images), expected, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_backbone_in_bfloat16(weights):
+    teacher = BackboneTeacher(TINY, weights)
+    images = torch.rand(2, 3, 96, 96)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = teacher(images)
+    exact = teacher(images)
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, exact)
+    assert (half - exact).abs().mean() < 0.03 * exact.std()
+
+
+def test_width_of_the_target(weights):
+    teacher = BackboneTeacher(TINY, weights)
+    model = ViGLAD("small", 96, teacher=teacher, whiten=5, autoencoder="conv")
+    assert model.channels == 5
+    many = BackboneTeacher("vgg11", pretrained=False, mlp_ratio=0.01)
+    assert many.out_channels == 1024
+    assert ViGLAD("small", 96, teacher=many, autoencoder="conv").channels == 384
+    assert type(ViGLAD("small", 96).teacher_normalization) is ChannelNormalization
+
+
+def test_bad_backbone_teachers(tmp_path, weights):
+    with pytest.raises(ValueError, match="'scale' above 0"):
+        BackboneTeacher(TINY, weights, scale=0)
+    with pytest.raises(ValueError, match=r"teacher 'timm:NAME' with weights \(got 'mobilenetv1'"):
+        load_teacher(weights=weights)
+    with pytest.raises(ValueError, match=r"'timm:NAME' with scale \(got 'teacher.pth'"):
+        ViGLAD(teacher="teacher.pth", teacher_kwargs={"scale": 1})
+    with pytest.raises(ValueError, match=r"'timm:NAME' with 'teacher_weights' .*PDN"):
+        ViGLAD(teacher=PDN("small"), teacher_weights=weights)
+    with pytest.raises(FileNotFoundError, match="backbone weights"):
+        ViGLAD(teacher=f"timm:{TINY}", teacher_weights=tmp_path / "none.pth")
+    with pytest.raises(ValueError, match="timm model"):
+        make_teacher("timm:no_such_model")

@@ -1,0 +1,130 @@
+"""Teachers without training: what their features alone tell, whitened to several widths.
+
+Prints the image AUROC by kind of anomaly of A_n (Gaussian and neighbours) and of the Mahalanobis distance of
+the spatial mean (A_f with feature="teacher"). A teacher is its name or file, or the arguments of load_teacher
+as JSON.
+
+    python -m benchmarks.studies.teachers --data real/transistor --options '{"logical": ["misplaced"]}' \
+        --teachers mobilenetv1 '{"source": "timm:vgg16", "weights": "vgg16.safetensors", "scale": 1}'
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch_geometric.loader import DataLoader
+
+from benchmarks.grid import Scores, measure
+from benchmarks.grid.results import format_value
+from pyg_viglad.commands.data import Splits, open_data
+from pyg_viglad.models import load_teacher
+from pyg_viglad.scoring import ChannelNormalization, Mahalanobis, Whitening, make_node_scorer
+from pyg_viglad.transforms import ImageNetNormalization
+
+SCORES = ("A_n, Gaussian", "A_n, neighbours", "A_f")
+SHRINKAGE = 0.02
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", default="digits", help="see pyg-viglad train --help")
+    parser.add_argument("--options", type=json.loads, default={}, help="of the data set, as JSON")
+    parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--teachers", nargs="+", default=["mobilenetv1"])
+    parser.add_argument(
+        "--whiten", type=int, nargs="*", default=[64, 128, 256], help="besides no whitening"
+    )
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    splits = open_data(args.data, (args.image_size, args.image_size), args.options)
+    rows = []
+    for text in args.teachers:
+        options = json.loads(text) if text.startswith("{") else {"source": text}
+        teacher = load_teacher(**options)
+        start = time.perf_counter()
+        outputs = [compute(teacher, split, args.precision == "bfloat16") for split in splits]
+        seconds = (time.perf_counter() - start) / sum(map(len, splits))
+        for width, features in whiten(outputs, args.whiten):
+            scores = Scores(score(features), None)
+            for name, metrics in measure(
+                scores, splits.test, ["image_auroc", "defect_auroc"]
+            ).items():
+                values = {**metrics["defect_auroc"], **metrics["image_auroc"]}
+                kinds = [values[kind] for kind in ("logical", "structural") if kind in values]
+                rows.append(
+                    {
+                        "teacher": str(teacher),
+                        "whiten": width or "no",
+                        "score": name,
+                        **{kind: format_value(value) for kind, value in values.items()},
+                        "mean": format_value(sum(kinds) / len(kinds)),
+                        "seconds per image": f"{seconds:.2f}",
+                    }
+                )
+    print(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
+
+
+@torch.no_grad()
+def compute(teacher: Any, images: Any, half: bool) -> list[Tensor]:
+    """Computes batches of the teacher's output, kept in half precision: whole data sets are large."""
+    normalize = ImageNetNormalization()
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        return [teacher(normalize(batch.img)).half() for batch in DataLoader(images, 8)]
+
+
+def whiten(outputs: list[list[Tensor]], widths: list[int]) -> Iterator[tuple[int, Splits]]:
+    """Iterates over widths and the features of all splits: standardised (0), then whitened."""
+    train = outputs[0]
+    channels = train[0].size(1)
+    normalization = ChannelNormalization(channels)
+    normalization.fit(train)
+    yield 0, Splits(*([normalization(batch).half() for batch in split] for split in outputs))
+    widths = [width for width in widths if width <= channels]
+    if not widths:
+        return
+    # The covariance takes longest: one plain PCA, of 64 images, serves all widths.
+    pca = Whitening(channels, max(widths), shrinkage=torch.inf)
+    pca.fit(train[:: max(1, len(train) // 8)])
+    rotated = [[pca(batch) for batch in split] for split in outputs]
+    variances = sum(batch.square().sum((0, 2, 3)) for batch in rotated[0])
+    scale = (variances + SHRINKAGE * variances[0]).rsqrt() * variances.mean().sqrt()
+    for width in widths:
+        yield (
+            width,
+            Splits(
+                *(
+                    [(batch[:, :width] * scale[:width, None, None]).half() for batch in split]
+                    for split in rotated
+                )
+            ),
+        )
+
+
+@torch.no_grad()
+def score(features: Splits) -> dict[str, Tensor]:
+    """Fits the scores on training and validation features and computes them of the test features."""
+    found = {}
+    for name, kind in zip(SCORES, ("gaussian", "neighbors"), strict=False):
+        scorer: Any = make_node_scorer(kind)
+        scorer.fit(features.train)
+        scorer.calibrate(features.validation)
+        found[name] = torch.cat([scorer(batch).amax((1, 2)) for batch in features.test])
+    means = [
+        torch.cat([batch.float().mean((2, 3)) for batch in split])
+        for split in (features.train, features.test)
+    ]
+    distance = Mahalanobis(means[0].size(1))
+    distance.fit(means[0])
+    found[SCORES[-1]] = distance(means[1])
+    return found
+
+
+if __name__ == "__main__":
+    main()
