@@ -9,11 +9,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
-from pyg_viglad.transforms import check_image_size, to_batch, to_image
+from pyg_viglad.transforms import check_image_size, read_orientation, to_batch, to_image
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -280,7 +280,9 @@ class FileDataset(AnomalyDataset):
         """Reads the masks of an image, ``[H, W]`` each."""
         regions = []
         for file in self._mask_files(place):
-            region = to_image(file).amax(0) > 0
+            # Compression leaves faint noise around a mask; without it any value counts.
+            lossy = file.suffix.lower() in (".jpg", ".jpeg", ".webp")
+            region = to_image(file).amax(0) > (0.5 if lossy else 0)
             if self._same_size:
                 self._check_mask(file, region.shape, size)
             regions.append(region)
@@ -293,8 +295,9 @@ class FileDataset(AnomalyDataset):
             return []
         folder = self.folder / "ground_truth" / sample.path.parent.name
         stem = sample.path.stem
-        files = [folder / f"{stem}{end}.png" for end in ("", "_mask")]
-        files = [file for file in files if file.is_file()]
+        suffixes = sorted(IMAGE_SUFFIXES | {suffix.upper() for suffix in IMAGE_SUFFIXES})
+        names = [f"{stem}{end}{suffix}" for end in ("", "_mask") for suffix in suffixes]
+        files = [folder / name for name in names if (folder / name).is_file()]
         if (folder / stem).is_dir():
             files += list_images(folder / stem, recursive=False)
         if not files:
@@ -338,7 +341,7 @@ def as_fraction(val_fraction: float) -> float:
 
 
 def list_images(root: str | os.PathLike[str], recursive: bool = True) -> list[Path]:
-    """Returns the image files of a folder, sorted; hidden files and folders are left out.
+    """Returns the image files of a folder, sorted, without hidden ones; links are followed.
 
     Args:
         root: The folder.
@@ -359,13 +362,16 @@ def list_images(root: str | os.PathLike[str], recursive: bool = True) -> list[Pa
     root = Path(root).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"Expected a folder of images (got '{root}')")
-    paths = sorted(
-        path
-        for path in (root.rglob("*") if recursive else root.iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and path.is_file()
-    )
+    seen: set[str] = set()
+    paths: list[Path] = []
+    for folder, folders, names in os.walk(root, followlinks=True):
+        # A link to a folder above would lead round in circles.
+        again = os.path.realpath(folder) in seen
+        seen.add(os.path.realpath(folder))
+        folders[:] = [n for n in folders if recursive and not again and not n.startswith(".")]
+        found = () if again else (Path(folder, n) for n in names if not n.startswith("."))
+        paths += [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+    paths.sort()
     if not paths:
         raise ValueError(f"Expected images in '{root}' (got none)")
     return paths
@@ -390,7 +396,7 @@ def read_size(path: Path) -> tuple[int, int]:
         # Pillow decodes a whole PNG file to look for an orientation, which hardly any has.
         names = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
         plain = image.format == "PNG" and not any(name in path.read_bytes() for name in names)
-        turned = not plain and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        turned = not plain and read_orientation(image) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
 
 

@@ -10,16 +10,19 @@ from pyg_viglad.datasets.base import FileDataset, as_fraction
 
 __all__ = ["ImageFolder"]
 
+_GOOD = ("good", "ok", "normal")
+
 
 class ImageFolder(FileDataset):
     """A folder of images: good ones only, or laid out like MVTec AD or MVTec LOCO AD.
 
     - ``root/*.png``: good images, some held out for validation; no test images.
     - ``root/train/good`` and ``root/validation/good`` (or ``val``; without it some of the training
-      images are held out), and ``root/test/<name>``: good images in ``good``, logical anomalies where
-      the name begins with a word of ``logical``, structural ones in all others. If
-      ``root/ground_truth`` exists, test images have a mask: the union of
-      ``ground_truth/<name>/<image>.png``, ``<image>_mask.png`` and ``<image>/*.png``.
+      images are held out), and ``root/test/<name>``: good images in ``good``, ``ok`` or ``normal``,
+      logical anomalies where the name begins with a word of ``logical``, structural ones in all others.
+      Capital letters do not matter. If ``root/ground_truth`` exists, test images have a mask: the union
+      of ``ground_truth/<name>/<image>.png``, ``<image>_mask.png`` and ``<image>/*.png``, or of files of
+      other formats.
 
     Args:
         root: The folder.
@@ -62,7 +65,8 @@ class ImageFolder(FileDataset):
         logical: Sequence[str] = ("logical",),
     ) -> None:
         super().__init__(root, split, image_size, transform)
-        self.logical = (logical,) if isinstance(logical, str) else tuple(logical)
+        words = (logical,) if isinstance(logical, str) else logical
+        self.logical = tuple(word.lower() for word in words)
         share = as_fraction(val_fraction)
         self._need()
         tested = (self.folder / "test").is_dir()
@@ -79,10 +83,9 @@ class ImageFolder(FileDataset):
             self._fill(train, val, seed=seed)
 
     def _label(self, name: str) -> tuple[str, str]:
-        kind, defect = super()._label(name)
-        if kind != "good":
-            kind = "logical" if name.startswith(self.logical) else "structural"
-        return kind, defect
+        if name.lower() in _GOOD:
+            return "good", ""
+        return ("logical" if name.lower().startswith(self.logical) else "structural"), name
 
     def _good_folder(self, name: str) -> str | None:
         """Returns the folder ``name/good``, ``name`` without it, or None where there is neither."""

@@ -7,6 +7,7 @@ from pyg_viglad.transforms.to_image import (
     ImageLike,
     ImageNetNormalization,
     check_image_size,
+    read_orientation,
     to_batch,
     to_image,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "ImageToGraph",
     "check_image_size",
     "patch_centers",
+    "read_orientation",
     "to_batch",
     "to_image",
 ]

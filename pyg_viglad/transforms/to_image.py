@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -17,6 +17,7 @@ __all__ = [
     "ImageLike",
     "ImageNetNormalization",
     "check_image_size",
+    "read_orientation",
     "to_batch",
     "to_image",
 ]
@@ -26,6 +27,17 @@ ImageLike: TypeAlias = Tensor | np.ndarray[Any, Any] | Image.Image | str | os.Pa
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+# How an image is turned upright, by its EXIF orientation.
+_TURNS = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _MAX_VALUES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
 
 
@@ -154,8 +166,19 @@ def _from_file(path: Path, background: tuple[float, float, float]) -> Tensor:
         raise ValueError(f"Expected a readable image file (got '{path}': {error})") from error
 
 
+def read_orientation(image: Image.Image) -> int:
+    """Returns an image's orientation by its EXIF data, from 1 (upright) to 8; 1 where they are damaged."""
+    try:
+        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged metadata raise errors of any type
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
 def _from_pil(image: Image.Image, background: tuple[float, float, float]) -> Tensor:
-    image = ImageOps.exif_transpose(image)
+    turn = _TURNS[read_orientation(image)]
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode == "I" or image.mode.startswith("I;16"):
         # 16-bit gray, which some versions of Pillow read as 32 bits; convert("RGB") would clip it at 255.
         values = np.asarray(image).astype(np.int64)

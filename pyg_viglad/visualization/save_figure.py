@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from pyg_viglad.files import write_bytes
 
@@ -19,7 +21,16 @@ TRUETYPE: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}  # embedded fonts, as pu
 
 
 class NotebookFigure(Figure):
-    """A figure that notebooks show without pyplot and without ``%matplotlib inline``."""
+    """A figure that notebooks show without pyplot and without ``%matplotlib inline``.
+
+    Its texts are literal: a ``$`` in the name of a file is no mathematics.
+    """
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draws the figure."""
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+        super().draw(renderer)
 
     def savefig(self, fname: Any, *, transparent: bool | None = None, **kwargs: Any) -> None:
         """Saves the figure as matplotlib does, fonts embedded as TrueType (Type 42)."""

@@ -1,9 +1,13 @@
+import struct
+
 import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
 
 from pyg_viglad.datasets import ImageFolder, list_images
+from pyg_viglad.datasets.base import read_size
+from pyg_viglad.transforms import to_image
 from tests.datasets.trees.images import mask, write_images, write_mask
 
 
@@ -82,6 +86,44 @@ def test_sizes_and_masks_of_a_subset(tmp_path):
     for place in (0, 1):
         wanted = mask(1, 0, 2 + place, size=(6 + place, 9)) > 0
         assert np.array_equal(part.original_mask(place).numpy(), wanted)
+
+
+def test_links_are_followed_and_hidden_files_are_left_out(tmp_path):
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    (folder / ".ipynb_checkpoints").mkdir(parents=True)
+    (folder / "b.png").mkdir()
+    other.mkdir()
+    for path in (
+        folder / "a.png",
+        folder / "._a.png",
+        folder / ".ipynb_checkpoints" / "a-checkpoint.png",
+        other / "z.png",
+    ):
+        Image.new("RGB", (8, 8)).save(path)
+    (folder / "link").symlink_to(other)
+    (other / "back").symlink_to(folder)  # round in circles
+    names = [path.relative_to(folder).as_posix() for path in list_images(folder)]
+    assert names == ["a.png", "link/z.png"]
+    assert [path.name for path in list_images(folder, recursive=False)] == ["a.png"]
+
+
+def test_damaged_exif_data_do_not_stop_a_picture(tmp_path):
+    pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    Image.fromarray(pixels).save(tmp_path / "plain.jpg", quality=95)
+    stored = torch.from_numpy(np.array(Image.open(tmp_path / "plain.jpg"))).permute(2, 0, 1) / 255
+    # Little-endian TIFF: tag 0x153 (sample format) as a rational 0/1, and orientation 6.
+    tags = struct.pack("<HHII", 0x112, 3, 1, 6) + struct.pack("<HHII", 0x153, 5, 1, 38)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + tags + struct.pack("<III", 0, 0, 1)
+    Image.fromarray(pixels).save(tmp_path / "turned.jpg", quality=95, exif=exif)
+    (tmp_path / "rubbish").mkdir()
+    Image.fromarray(pixels).save(
+        tmp_path / "rubbish" / "a.jpg", quality=95, exif=b"Exif\0\0II*\0" + b"\xff" * 40
+    )
+    turned = to_image(tmp_path / "turned.jpg")
+    assert torch.allclose(turned, stored.rot90(-1, (1, 2)), atol=1e-6)
+    assert read_size(tmp_path / "turned.jpg") == (6, 4)
+    assert torch.allclose(to_image(tmp_path / "rubbish" / "a.jpg"), stored, atol=1e-6)
+    assert read_size(tmp_path / "rubbish" / "a.jpg") == (4, 6)
 
 
 def test_hidden_folders_are_left_out(tmp_path):

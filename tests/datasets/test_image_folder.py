@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch_geometric.loader import DataLoader
 
 from pyg_viglad.datasets import ImageFolder
@@ -56,6 +58,39 @@ def test_names_of_logical_anomalies(tmp_path):
     assert ImageFolder(tmp_path, "test", logical="missing").kinds == kinds
     kinds = ["good", "logical", "structural", "structural", "structural"]
     assert ImageFolder(tmp_path, "test").kinds == kinds
+
+
+def test_names_of_good_images(tmp_path):
+    write_images(tmp_path / "train", 4)
+    for name in ("Good", "Logical_x", "NORMAL", "OK", "goodness"):
+        write_images(tmp_path / "test" / name, 1)
+    test = ImageFolder(tmp_path, "test")
+    assert test.kinds == ["good", "logical", "good", "good", "structural"]
+    assert test.defects == ["", "Logical_x", "", "", "goodness"]
+
+
+@pytest.mark.parametrize("end", [".PNG", "_mask.bmp", "_mask.TIF", ".gif", "_mask.png"])
+def test_masks_of_any_format(tmp_path, end):
+    write_images(tmp_path / "train", 2)
+    write_images(tmp_path / "test" / "bad", 1)
+    truth = mask(255, 0, 5, 0, 5)
+    path = tmp_path / "ground_truth" / "bad" / f"000{end}"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(truth).save(path)
+    assert torch.equal(ImageFolder(tmp_path, "test").original_mask(0), torch.from_numpy(truth > 0))
+
+
+def test_noise_around_a_compressed_mask_is_no_defect(tmp_path):
+    write_images(tmp_path / "train", 2)
+    write_images(tmp_path / "test" / "bad", 1)
+    truth = mask(255, 3, 11, 2, 13)
+    path = tmp_path / "ground_truth" / "bad" / "000.jpg"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(truth).save(path, quality=60)
+    stored = np.asarray(Image.open(path))
+    assert ((stored > 0) & (truth == 0)).any()
+    found = ImageFolder(tmp_path, "test").original_mask(0).numpy()
+    assert np.array_equal(found, truth > 0)
 
 
 def test_errors(tmp_path):

@@ -11,7 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from PIL import Image
 
-from pyg_viglad.visualization import plot_graph, plot_score_histogram, save_figure
+from pyg_viglad.visualization import (
+    plot_anomaly_maps,
+    plot_graph,
+    plot_score_histogram,
+    save_figure,
+)
 from pyg_viglad.visualization.drawing import dim, kind_colors, wrap
 from pyg_viglad.visualization.inputs import as_images, as_mask
 from tests.visualization.helpers import graph
@@ -138,3 +143,15 @@ def test_errors(figure, tmp_path):
         save_figure(figure, tmp_path / "a", formats="png")
     with pytest.raises(FileNotFoundError, match="existing folder"):
         save_figure(figure, tmp_path / "none" / "a")
+
+
+def test_dollars_in_titles_are_literal(tmp_path):
+    figure = plot_anomaly_maps(
+        torch.rand(2, 3, 16, 16),
+        {"map": torch.rand(2, 16, 16)},
+        titles=["pri$e_\\frac$.png", "$a$.png"],
+    )
+    save_figure(figure, tmp_path / "maps")  # no ParseException
+    dollar = figure.findobj(lambda artist: "$" in getattr(artist, "get_text", str)())
+    assert {text.get_text() for text in dollar} == {"pri$e_\\frac$.png", "$a$.png"}
+    assert not any(text.get_parse_math() for text in dollar)
