@@ -22,7 +22,7 @@ from torch_geometric.loader import DataLoader
 from benchmarks.grid import Scores, measure
 from benchmarks.grid.results import format_value
 from pyg_viglad.commands.data import Splits, open_data
-from pyg_viglad.models import load_teacher
+from pyg_viglad.models import BackboneTeacher, load_teacher
 from pyg_viglad.scoring import ChannelNormalization, Mahalanobis, Whitening, make_node_scorer
 from pyg_viglad.transforms import ImageNetNormalization
 
@@ -48,6 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
     for text in args.teachers:
         options = json.loads(text) if text.startswith("{") else {"source": text}
         teacher = load_teacher(**options)
+        label = options["source"]
+        if isinstance(teacher, BackboneTeacher):
+            strides = " and ".join(map(str, teacher.backbone.strides))
+            label += f", strides {strides}, scale {teacher.scale}"
         start = time.perf_counter()
         outputs = [compute(teacher, split, args.precision == "bfloat16") for split in splits]
         seconds = (time.perf_counter() - start) / sum(map(len, splits))
@@ -60,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
                 kinds = [values[kind] for kind in ("logical", "structural") if kind in values]
                 rows.append(
                     {
-                        "teacher": str(teacher),
+                        "teacher": label,
                         "whiten": width or "no",
                         "score": name,
                         **{kind: format_value(value) for kind, value in values.items()},
