@@ -10,7 +10,7 @@ from tests.benchmarks.grid.grids import MEAN, tiny, write_config
 
 CONFIGS = Path(__file__).parents[3] / "benchmarks" / "configs"
 ROOTS = dict.fromkeys(("loco", "visa", "cad_sd", "mnist", "real", "backbone_weights"), "somewhere")
-ROOTS |= {"mobilenet": None, "efficientnet": None}
+ROOTS |= {"mobilenet": None, "efficientnet": None, "vgg": None}
 
 # Cells: categories (5 + 1 + 3 of Table 2), models and seeds.
 CELLS = {
@@ -28,7 +28,7 @@ CELLS = {
     "digits_upsampling": 4 * 3,
     "digits_whitening": 7 * 3,
     "scattered": 3 * 8 * 3,
-    "real": 3 * 9,
+    "real": 3 * 12,
 }
 
 
