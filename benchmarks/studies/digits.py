@@ -1,6 +1,7 @@
 """What the studies share: images of Digit Anatomy, and tables of image AUROC by kind of digit."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -54,16 +55,15 @@ def auroc_by_kind(scores: Scores, test: DigitAnatomy, **labels: Any) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def format_aurocs(rows: pd.DataFrame, labels: list[str]) -> str:
+def format_aurocs(rows: pd.DataFrame, labels: list[str], kinds: Sequence[str] = _KINDS) -> str:
     """Returns mean ± standard deviation over the seeds in per cent, as Markdown.
 
     Args:
         rows: Values of :func:`auroc_by_kind`, with ``seed`` among their labels.
         labels: Columns that tell the rows of the table apart.
+        kinds: The columns (default: those of Digit Anatomy).
     """
     values = rows.groupby([*labels, "kind"], sort=False).value
     texts = values.agg(lambda one: format_value(one.mean(), one.std())).unstack("kind")
-    order = rows[labels].drop_duplicates().apply(tuple, axis=1)
-    return (
-        texts.loc[list(order), _KINDS].reset_index().to_markdown(index=False, disable_numparse=True)
-    )
+    table = rows[labels].drop_duplicates().merge(texts.reset_index(), how="left")
+    return table[[*labels, *kinds]].to_markdown(index=False, disable_numparse=True)

@@ -33,8 +33,9 @@ def graph(
         model: Folder of a run or of a trained model.
         node: Position x,y in pixels of the image, inside the node's patch; by default the most
             anomalous node.
-        block: Graphs to draw, such as input,encoder.2,decoder; by default the input graph, the deepest
-            encoder graph with more nodes than neighbours, and the decoder graph.
+        block: Graphs to draw, such as input,encoder.2,decoder or teacher,output,student (of the
+            features that the loss compares); by default the input graph, the deepest encoder graph with
+            more nodes than neighbours, and the decoder graph.
         html: Also write viewer.html, a page to click in, with all graphs (needs the extra viewer).
         graphml: Also write every drawn graph as GraphML, for Gephi and others.
         json: Also write every drawn graph as node-link JSON.
@@ -64,8 +65,11 @@ def graph(
     if html:
         _check_viewer()
     detector = open_model(model, device)
-    graphs = {name: batch.cpu() for name, batch in record_graphs(detector, picture).items()}
-    chosen = _choose(graphs, block)
+    names = None if block is None else [name.strip() for name in block.split(",")]
+    outputs = not {"teacher", "output", "student"}.isdisjoint(names or [])
+    recorded = record_graphs(detector, picture, outputs=outputs)
+    graphs = {name: batch.cpu() for name, batch in recorded.items()}
+    chosen = _choose(graphs, names)
     metrics: dict[str, Any] = {}
     if detector.fitted:
         prediction = detector.predict(picture)
@@ -136,18 +140,20 @@ def _check_viewer() -> None:
         )
 
 
-def _choose(graphs: dict[str, Batch], block: str | None) -> dict[str, Batch]:
+def _choose(graphs: dict[str, Batch], names: list[str] | None) -> dict[str, Batch]:
     """Returns the named graphs, or the three of Figure 5, under their names in the recording."""
     from pyg_viglad.graphs import select_graphs
 
-    if block is None:
+    if names is None:
         wanted = [id(batch) for batch in select_graphs(graphs).values()]
         return {name: batch for name, batch in graphs.items() if id(batch) in wanted}
-    names = [name.strip() for name in block.split(",")]
     unknown = [name for name in names if name not in graphs]
     if unknown:
         known = [f"{part}.0 to {part}.11, {part}" for part in ("encoder", "decoder")]
-        raise ValueError(f"Expected 'block' among input, {', '.join(known)} (got '{unknown[0]}')")
+        raise ValueError(
+            f"Expected 'block' among input, {', '.join(known)}, teacher, output, student "
+            f"(got '{unknown[0]}')"
+        )
     return {name: graphs[name] for name in names}
 
 

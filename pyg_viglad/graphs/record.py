@@ -19,7 +19,7 @@ __all__ = ["record_graphs", "select_graphs"]
 
 @torch.no_grad()
 def record_graphs(
-    model: ViGLAD | ViGAutoEncoder, images: Any, *, features: bool = False
+    model: ViGLAD | ViGAutoEncoder, images: Any, *, features: bool = False, outputs: bool = False
 ) -> dict[str, Batch]:
     r"""Returns the graph of every block of encoder and decoder, as the network used it.
 
@@ -30,6 +30,8 @@ def record_graphs(
             of such images of any sizes. A detector resizes them; an autoencoder alone takes images of
             one size, prepared as it was trained.
         features: Also keep ``x``, the features among which the neighbours were chosen.
+        outputs: Also return a detector's graphs ``"teacher"``, ``"output"`` and ``"student"``, of the
+            features that the loss compares (:meth:`~pyg_viglad.ViGLAD.feature_graphs`).
 
     Returns:
         One ``Batch`` for each graph, with one graph per image, in the order of the network: ``"input"``
@@ -47,7 +49,8 @@ def record_graphs(
           ``node_score``, the same of A_n where the model has it.
 
     Raises:
-        ValueError: If the model has no graphs, there are no images, or an input is not an image.
+        ValueError: If the model has no graphs, there are no images, an input is not an image, or
+            ``outputs`` of an autoencoder alone are asked for.
         FileNotFoundError: If an image file does not exist.
 
     Example:
@@ -57,6 +60,8 @@ def record_graphs(
     """
     if not isinstance(model, ViGLAD | ViGAutoEncoder):
         raise ValueError(f"Expected a ViGLAD or a ViGAutoEncoder (got {type(model).__name__})")
+    if outputs and not isinstance(model, ViGLAD):
+        raise ValueError("Expected a ViGLAD for 'outputs' (got a ViGAutoEncoder)")
     several = isinstance(images, list | tuple) or (isinstance(images, Tensor) and images.dim() == 4)
     images = images if several else [images]
     if len(images) == 0:
@@ -77,7 +82,10 @@ def record_graphs(
             raise ValueError(f"Expected images of one size for an autoencoder alone (got {shapes})")
         seen = torch.stack(pictures)
     sizes = [(picture.size(-2), picture.size(-1)) for picture in pictures]
-    recorded = model.graphs(seen.to(next(model.parameters()).device), blocks=True)
+    seen = seen.to(next(model.parameters()).device)
+    recorded = model.graphs(seen, blocks=True)
+    if outputs and isinstance(model, ViGLAD):
+        recorded |= model.feature_graphs(seen)
     graphs = {}
     for name, batch in recorded.items():
         parts = batch.to_data_list()

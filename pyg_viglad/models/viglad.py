@@ -18,6 +18,7 @@ from torch_geometric.data import Batch, Data
 from pyg_viglad.files import write_json, write_tensors, write_text
 from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
 from pyg_viglad.models.gpdn import Network, make_network
+from pyg_viglad.models.graph_constructor import grid_graphs
 from pyg_viglad.models.pdn import PDN, PDNSize
 from pyg_viglad.models.pyramid_vig import Variant
 from pyg_viglad.models.teachers import (
@@ -27,7 +28,7 @@ from pyg_viglad.models.teachers import (
     make_teacher,
 )
 from pyg_viglad.models.vig_autoencoder import EncoderWeights, ViGAutoEncoder, evaluation_mode
-from pyg_viglad.nn import Graph, Operator, Upsampling, keep_running_statistics
+from pyg_viglad.nn import Graph, Operator, Upsampling, keep_running_statistics, knn_graph, to_nodes
 from pyg_viglad.scoring import (
     ChannelNormalization,
     Mahalanobis,
@@ -626,6 +627,39 @@ class ViGLAD(
             )
         normal = self.normalize(to_batch(images, self.image_size))
         return self.autoencoder.graphs(self.graph_images(normal), blocks)
+
+    @torch.no_grad()
+    def feature_graphs(self, images: Tensor | Batch) -> dict[str, Batch]:
+        """Returns the graphs of the features that the loss compares, in evaluation mode.
+
+        Of normal images the three should be the same. Node i of each is the same cell of the feature
+        maps.
+
+        Returns:
+            A ``Batch`` each under ``"teacher"`` (its target features), ``"output"`` (of the autoencoder)
+            and ``"student"`` (S'), every node joined with its ``k`` nearest in features, itself first.
+            Fields and positions are those of :meth:`graphs`.
+        """
+        height, width = self.image_size
+        with evaluation_mode(self), torch.autocast(self.device.type, enabled=False):
+            found = self.features(images)
+        graphs = {}
+        for name, maps in (
+            ("teacher", found.target),
+            ("output", found.autoencoder),
+            ("student", found.student_second),
+        ):
+            x = to_nodes(maps)
+            edges = knn_graph(x, self.config["k"], batch_size=len(maps), loop=True, cosine=True)
+            unit = F.normalize(x)
+            graphs[name] = grid_graphs(
+                x,
+                edges,
+                (maps.size(2), maps.size(3)),
+                (height - 32, width - 32),
+                distance=(unit[edges[0]] - unit[edges[1]]).norm(dim=1),
+            )
+        return graphs
 
     @torch.no_grad()
     def teacher_outputs(self, images: ImageSource) -> Iterator[tuple[Tensor, Tensor]]:

@@ -109,9 +109,9 @@ def test_exported_graphs(run, folder, model, name):
 def test_named_blocks_and_node_and_the_config_again(folder, tmp_path, capsys):
     output = tmp_path / "first"
     arguments = ["--model", str(folder / "model"), "--node", "150,20.5", "--output", str(output)]
-    main(["graph", str(folder / "image.png"), *arguments, "--block", "encoder.2, decoder.11"])
+    main(["graph", str(folder / "image.png"), *arguments, "--block", "encoder.2, decoder.11, output"])
     metrics = json.loads((output / "metrics.json").read_text())
-    assert list(metrics["graphs"]) == ["encoder.2", "decoder.11"]
+    assert list(metrics["graphs"]) == ["encoder.2", "decoder.11", "output"]
     graph = record_graphs(ViGLAD.from_pretrained(folder / "model"), folder / "image.png")
     number = node_at(graph["encoder.2"], (150, 20.5))
     assert metrics["node"] == {"graph": "encoder.2", "number": number, "x": 150, "y": 20.5}
@@ -172,7 +172,7 @@ def test_viewer_names_its_extra(folder, tmp_path, monkeypatch, capsys):
         (["IMAGE", "--node", "200.5,3"], "inside the image of 200 x 60 pixels"),
         (["IMAGE", "--node", "12"], "Expected 'node' as x,y"),
         (["IMAGE", "--node", "nan,nan"], "inside the image"),
-        (["IMAGE", "--block", "input,encoder.12"], "decoder.0 to decoder.11, decoder (got 'enc"),
+        (["IMAGE", "--block", "input,encoder.12"], "decoder, teacher, output, student (got 'enc"),
         (["IMAGE", "--device", "nothing"], "Expected a device"),
     ],
 )

@@ -16,7 +16,9 @@ from pyg_viglad.graphs import (
     record_graphs,
     select_graphs,
 )
+from pyg_viglad.models.vig_autoencoder import evaluation_mode
 from pyg_viglad.nn import knn_graph
+from pyg_viglad.transforms import to_batch
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,49 @@ def test_names_and_fields(model):
         for name in SCORES:
             assert graph[name].shape == (graph.num_nodes,)
         assert graph.distance.shape == (graph.num_edges,)
+
+
+def test_outputs_are_the_graphs_that_the_loss_compares(model):
+    images = [torch.rand(3, 60, 200), torch.rand(3, 96, 128)]
+    graphs = record_graphs(model, images, features=True, outputs=True)
+    assert list(graphs)[-3:] == ["teacher", "output", "student"]
+    assert graphs.keys() - record_graphs(model, images) == {"teacher", "output", "student"}
+    resized = torch.cat([to_batch(image[None], (96, 128)) for image in images])
+    with torch.no_grad(), evaluation_mode(model):
+        found = model.features(resized)
+    for name, maps in (
+        ("teacher", found.target),
+        ("output", found.autoencoder),
+        ("student", found.student_second),
+    ):
+        graph = graphs[name]
+        assert torch.equal(graph.pos, graphs["input"].pos)
+        assert torch.equal(graph.img_size, graphs["input"].img_size)
+        x = maps.permute(0, 2, 3, 1).flatten(0, 2)
+        assert torch.equal(graph.x, x)
+        for number in range(2):
+            part, rows = graph[number], x[graph.batch == number]
+            edges = knn_graph(rows, 6, loop=True, cosine=True)
+            assert torch.equal(part.edge_index, edges)
+            unit = rows.double() / rows.double().norm(dim=1, keepdim=True)
+            distance = (unit[edges[0]] - unit[edges[1]]).norm(dim=1)
+            assert torch.allclose(part.distance.double(), distance, atol=1e-3)
+        assert torch.equal(graph.node_score, graphs["input"].node_score)
+    with pytest.raises(ValueError, match="Expected a ViGLAD for 'outputs'"):
+        record_graphs(model.autoencoder, torch.rand(3, 64, 64), outputs=True)
+
+
+def test_outputs_of_another_autoencoder_in_evaluation_mode():
+    model = ViGLAD("small", 96, autoencoder="conv", k=3, whiten=5)
+    model.fit_teacher_statistics(torch.rand(4, 3, 96, 96))
+    images = torch.rand(2, 3, 96, 96)
+    graphs = model.train().feature_graphs(images)
+    assert model.training
+    assert not model.teacher.training
+    again = model.eval().feature_graphs(images)
+    for name, graph in graphs.items():
+        assert graph.x.shape == (2 * 256, 5)
+        assert torch.equal(graph.x, again[name].x)
 
 
 def test_neighbours_are_the_nearest_among_the_recorded_features(model):
