@@ -92,7 +92,7 @@ class ViGAutoEncoder(PyramidTrunk):
         graph: Graph = "knn",
         graph_kwargs: dict[str, Any] | None = None,
         encoder_weights: EncoderWeights | None = None,
-        upsampling: Upsampling = "transposed3",
+        upsampling: Upsampling = "nearest",
     ) -> None:
         super().__init__(
             variant, image_size, k, operator, dynamic, heads, operator_kwargs, graph, graph_kwargs

@@ -207,8 +207,8 @@ class ViGLAD(
             :meth:`~pyg_viglad.ViGAutoEncoder.load_encoder`: the file that ``pyg-viglad convert`` writes,
             a published checkpoint or a :class:`~pyg_viglad.models.PyramidViG` (default: random weights).
             A saved model does not need it again.
-        upsampling: How its decoder doubles its grids, ``"transposed3"`` (default), ``"transposed4"``,
-            ``"nearest"`` or ``"bilinear"``, see :class:`~pyg_viglad.nn.Upsample`.
+        upsampling: How its decoder doubles its grids, ``"nearest"`` (default), ``"bilinear"``,
+            ``"transposed3"`` or ``"transposed4"``, see :class:`~pyg_viglad.nn.Upsample`.
         losses: ``"paper"``: plain means, one image for all branches (default); ``"efficientad"``:
             hard-feature mining in Eq. 15 and a colour-jittered image for Eq. 16-17.
         hard_quantile: Quantile of the mining, in [0, 1) (default: 0.999).
@@ -274,7 +274,7 @@ class ViGLAD(
         graph_kwargs: dict[str, Any] | None = None,
         dynamic: bool = True,
         encoder_weights: EncoderWeights | None = None,
-        upsampling: Upsampling = "transposed3",
+        upsampling: Upsampling = "nearest",
         losses: Losses = "paper",
         hard_quantile: float = 0.999,
         feature: Feature = "student_second",

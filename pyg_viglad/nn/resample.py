@@ -86,20 +86,20 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles the grid of nodes (Eq. 13-14): transposed or resizing convolution, batch normalization.
+    """Doubles the grid of nodes (Eq. 13-14), then batch normalization.
 
-    The paper says "transposed convolution", and not with which kernel. Of stride 2 and kernel 3, it
-    computes a node from 1, 2 or 4 inputs, depending on whether its row and column are even or odd: nodes
-    of equal parity resemble one another, and a lattice of period 2 marks the decoder's graph. With the
-    other modes every node has as many inputs.
+    The paper says "transposed convolution", and not with which kernel. With stride 2 and kernel 3 a node
+    comes from 1, 2 or 4 inputs, depending on whether its row and column are even or odd: nodes of
+    equal parity resemble one another, and a lattice of period 2 marks the decoder's graph. In the other
+    modes all nodes come from equally many inputs.
 
     Args:
         in_channels: Number of input channels.
         out_channels: Number of output channels.
-        mode: ``"transposed3"`` (default) or ``"transposed4"``: a transposed convolution of stride 2 with
-            that kernel; ``"nearest"`` or ``"bilinear"``: the grid is resized to twice its size by that
-            interpolation, then a 3 x 3 convolution. Where one row or column less is wanted, the
-            last one is left out.
+        mode: ``"nearest"`` (default) or ``"bilinear"``: the grid is resized to twice its size by that
+            interpolation, then convolved, 3 x 3; ``"transposed3"`` or ``"transposed4"``: a transposed
+            convolution of stride 2 with that kernel. Where one row or column less is wanted, the last
+            one is left out.
 
     Shapes:
         - **input:** nodes ``[B * H * W, in_channels]``, image after image, row by row.
@@ -115,9 +115,7 @@ class Upsample(nn.Module):
         (torch.Size([70, 8]), (7, 5))
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, mode: Upsampling = "transposed3"
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, mode: Upsampling = "nearest") -> None:
         super().__init__()
         if mode not in get_args(Upsampling):
             known = ", ".join(get_args(Upsampling))

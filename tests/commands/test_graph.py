@@ -109,7 +109,9 @@ def test_exported_graphs(run, folder, model, name):
 def test_named_blocks_and_node_and_the_config_again(folder, tmp_path, capsys):
     output = tmp_path / "first"
     arguments = ["--model", str(folder / "model"), "--node", "150,20.5", "--output", str(output)]
-    main(["graph", str(folder / "image.png"), *arguments, "--block", "encoder.2, decoder.11, output"])
+    main(
+        ["graph", str(folder / "image.png"), *arguments, "--block", "encoder.2, decoder.11, output"]
+    )
     metrics = json.loads((output / "metrics.json").read_text())
     assert list(metrics["graphs"]) == ["encoder.2", "decoder.11", "output"]
     graph = record_graphs(ViGLAD.from_pretrained(folder / "model"), folder / "image.png")

@@ -420,7 +420,7 @@ def test_upsampling_is_saved(upsampling, tmp_path):
     assert {layer.mode for layer in loaded.autoencoder.upsamples} == {upsampling}
     images = normal_images(2, size=64)
     assert torch.equal(loaded.autoencoder(images), model.autoencoder(images))
-    if upsampling == "transposed3":  # as models that were saved before there was a choice
+    if upsampling == "transposed3":  # also models that were saved before there was a choice
         (tmp_path / "config.json").write_text(
             json.dumps({key: value for key, value in loaded.config.items() if key != "upsampling"})
         )
