@@ -1,8 +1,10 @@
 """The command line ``pyg-viglad``: commands from functions, options from signatures."""
 
 import inspect
+import os
 import re
 import sys
+from argparse import Action
 from collections.abc import Callable, Collection, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
@@ -46,7 +48,7 @@ def main(args: Sequence[str] | None = None) -> None:
         command, options = command[name], options[name]
     options.pop("config")
     try:
-        command(**options)
+        command(**_expand_home(options))
     except (ValueError, OSError, ImportError) as error:
         _fail(str(error), 1)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -117,12 +119,24 @@ class CommandParser(ArgumentParser):
             if bool in (kind, *get_args(kind)):
                 options |= {"nargs": "?", "const": True}
             elif kind == list[str]:
-                options |= {"nargs": "+", "type": str}
+                options |= {"nargs": "+", "type": str, "action": _Join}
             group.add_argument(name if name in positional else f"--{prefix}{name}", **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends in one line on standard error."""
         _fail(message, 2)
+
+
+class _Join(Action):
+    """Joins the values of an option that is given more than once; they replace those of a file."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.values: list[str] = []
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        self.values += values
+        setattr(namespace, self.dest, list(self.values))
 
 
 def _plain_text(text: str) -> str:
@@ -136,6 +150,15 @@ def _writable_type(hint: Any) -> Any:
         return hint
     plain = (str, int, float, bool, NoneType, Literal, tuple, list, dict)
     return Union[tuple(kind for kind in get_args(hint) if (get_origin(kind) or kind) in plain)]  # noqa: UP007
+
+
+def _expand_home(value: Any) -> Any:
+    """Replaces ``~`` at the beginning of strings: shells do so for words alone, not after ``=``."""
+    if isinstance(value, dict):
+        return {key: _expand_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand_home(item) for item in value]
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def _fail(message: str, code: int) -> NoReturn:

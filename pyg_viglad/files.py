@@ -42,7 +42,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         ...     [file.name for file in Path(folder).iterdir()]
         ['notes.txt']
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.parent.is_dir():
         raise FileNotFoundError(f"Expected a file in an existing folder (got '{path}')")
     partial = path.with_name(path.name + ".part")
@@ -111,7 +111,7 @@ def read_tensors(
     import torch
     from safetensors import safe_open
 
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"Expected a file of {what} (got '{path}', which is no file)")
     try:

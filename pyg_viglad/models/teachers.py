@@ -86,7 +86,7 @@ def load_teacher(
         folder = resources.files("pyg_viglad.models") / "weights"
         with resources.as_file(folder / "pdn_small_mobilenetv1.safetensors") as file:
             return _from_state(*read_tensors(file, "teacher weights"), str(source))
-    if not Path(source).is_file():
+    if not Path(source).expanduser().is_file():
         raise FileNotFoundError(
             f"Expected a teacher file or {SHIPPED_TEACHER!r} (got '{source}', which is no file)"
         )
@@ -122,7 +122,7 @@ def save_teacher(teacher: PDN, path: str | os.PathLike[str], card: dict[str, Any
             options["graph_kwargs"] = json.dumps(teacher.config["graph_kwargs"])
         except TypeError as error:
             raise ValueError(f"Expected 'graph_kwargs' that JSON can hold ({error})") from error
-    path = Path(path)
+    path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     learned = dict(teacher.named_parameters())
     # Running statistics are few, and some exceed float16.

@@ -750,7 +750,7 @@ class ViGLAD(
             **options: Of :meth:`huggingface_hub.ModelHubMixin.save_pretrained`.
         """
         # The weights come first: the mixin deletes config.json before it saves anything.
-        folder = Path(save_directory)
+        folder = Path(save_directory).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / "model.safetensors", self.state_dict(), {"format": "pt"})
         return super().save_pretrained(folder, **options)
@@ -779,7 +779,8 @@ class ViGLAD(
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        name, folder = os.fspath(pretrained_model_name_or_path), Path(pretrained_model_name_or_path)
+        name = os.fspath(pretrained_model_name_or_path)
+        folder = Path(name).expanduser()
         hub = {key: options.pop(key) for key in _HUB_OPTIONS if key in options}
         files = [folder / file for file in ("config.json", "model.safetensors")]
         if _HUB_NAME.fullmatch(name) and not folder.parent.exists():

@@ -202,7 +202,7 @@ class TeacherCache:
     ) -> None:
         channels, height, width = shape
         needed = size * channels * height * width * dtype.itemsize
-        folder = Path(folder or tempfile.gettempdir())
+        folder = Path(folder or tempfile.gettempdir()).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if needed > free:

@@ -183,6 +183,7 @@ def make_trainer(
         raise ValueError(f"Expected 'max_steps' to be at least 1 (got {max_steps})")
     if max_minutes is not None and max_minutes <= 0:
         raise ValueError(f"Expected 'max_minutes' above 0 (got {max_minutes})")
+    folder = Path(folder).expanduser()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for notice in (
         "does not have many workers",
@@ -196,7 +197,7 @@ def make_trainer(
         warnings.filterwarnings("ignore", message=f"(?s).*{notice}")
     try:
         checkpoints = ModelCheckpoint(
-            dirpath=os.path.join(folder, "checkpoints"),
+            dirpath=folder / "checkpoints",
             filename="last",
             every_n_train_steps=checkpoint_every,
             enable_version_counter=False,

@@ -71,7 +71,7 @@ def to_image(
     if isinstance(value, Data):
         return to_image(_img(value), background)
     if isinstance(value, str | os.PathLike):
-        return _from_file(Path(value), background)
+        return _from_file(Path(value).expanduser(), background)
     if isinstance(value, Image.Image):
         return _from_pil(value, background)
     if isinstance(value, np.ndarray):

@@ -78,7 +78,7 @@ def save_figure(
         ...     [file.name for file in save_figure(figure, Path(folder, "scores"))]
         ['scores.png', 'scores.pdf']
     """
-    target = Path(path)
+    target = Path(path).expanduser()
     known = figure.canvas.get_supported_filetypes()
     suffix = target.suffix[1:].lower()
     if suffix in known:

@@ -5,6 +5,7 @@ import functools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,10 @@ from pyg_viglad import ViGLAD
 from pyg_viglad.cli import CommandParser, main
 from pyg_viglad.commands import predict, train
 from pyg_viglad.datasets import DigitAnatomy
+from pyg_viglad.models import load_teacher, save_teacher
 from pyg_viglad.nn import WindowKNN, register_operator
+from pyg_viglad.training import PenaltyImages, make_trainer
+from pyg_viglad.visualization import plot_score_histogram, save_figure
 from tests.datasets.trees.full import write_full
 
 FEW = '{"num_train": 8, "num_val": 4, "num_test_good": 3, "num_test_anomalous": 4}'
@@ -178,6 +182,52 @@ def test_predict_files_and_folders(run, tmp_path):
     half = list(csv.DictReader((tmp_path / "half" / "scores.csv").open()))
     assert [row["name"] for row in half] == [row["name"] for row in rows]
     assert [row["score"] for row in half] != [row["score"] for row in rows]
+
+
+def test_home_folder_and_images_given_twice(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").symlink_to(run)
+    for name in "ab":
+        Image.new("RGB", (96, 96), "gray").save(tmp_path / f"{name}.png")
+    (tmp_path / "own.yaml").write_text(
+        "model: ~/run\nimages: [~/a.png]\noutput: ~/first\npictures: 0\n"
+    )
+    main(["predict", "--config", "~/own.yaml"])
+    main(
+        [
+            "predict",
+            "--config",
+            "own.yaml",
+            "--images=~/b.png",
+            "--images=~/a.png",
+            "--output=~/last",
+        ]
+    )
+    found = [
+        [Path(row["name"]).name for row in csv.DictReader((tmp_path / run / "scores.csv").open())]
+        for run in ("first", "last")
+    ]
+    assert found == [["a.png"], ["b.png", "a.png"]]
+    assert not (tmp_path / "~").exists()
+
+
+def test_home_folder_from_python(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").symlink_to(run)
+    Image.new("RGB", (96, 96), "gray").save(tmp_path / "a.png")
+    model = ViGLAD.from_pretrained("~/run/model")
+    model.predict("~/a.png")
+    model.save_pretrained("~/saved")
+    save_teacher(model.teacher, "~/teacher.safetensors", {})
+    load_teacher("~/teacher.safetensors")
+    save_figure(plot_score_histogram([0.1, 4.0], ["good", "logical"]), "~/scores")
+    make_trainer("~/trainer", 1)
+    assert len(PenaltyImages("~/run", 96).sources) > 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"saved", "teacher.safetensors", "teacher.json", "scores.png", "scores.pdf"}
+    assert "~" not in names
 
 
 def test_predict_keeps_the_maps_of_drawn_images_alone(run, tmp_path, monkeypatch):
