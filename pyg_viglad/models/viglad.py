@@ -1,6 +1,7 @@
 """ViGLAD: teacher, student and vision graph autoencoder, from images to scores."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,12 +35,15 @@ from pyg_viglad.scoring import (
     Mahalanobis,
     MapCalibration,
     NodeScorerName,
+    PseudoFusion,
+    PseudoKind,
     Standardization,
     Whitening,
     anomaly_map,
     make_node_scorer,
     peak,
     place_map,
+    pseudo_anomaly,
 )
 from pyg_viglad.transforms import ImageNetNormalization, check_image_size, to_batch, to_image
 
@@ -56,13 +60,16 @@ __all__ = [
 ]
 
 Feature = Literal["student_second", "student_first", "teacher"]
-Fusion = Literal["standardized", "sum"]
+Fusion = Literal["standardized", "sum", "pseudo"]
 Losses = Literal["paper", "efficientad"]
 Precision = Literal["float32", "bfloat16", "float16"]
 ImageSource = Tensor | Dataset[Any] | Iterable[Any]
 
 _BATCH_SIZE = 8  # images per batch while statistics are fitted
 _COMPONENTS = 384  # principal components of a backbone's features, without whitening
+_PSEUDO_ANOMALIES = (
+    240  # made for fusion="pseudo", at least one and at most eight per image and kind
+)
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 _MODEL_CARD = """---
@@ -103,7 +110,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         score: ``[B]``, the final score: ``paper_score``, plus the standardised node score if the model has
-            a node scorer.
+            a node scorer; with ``fusion="pseudo"`` the weighted sum of all parts.
         is_anomalous: ``[B]`` bool, whether ``score`` exceeds the model's threshold.
         anomaly_map: ``[B, H, W]``, mean of the calibrated local and global maps.
         local_map: ``[B, H, W]``, teacher against the first half of the student, calibrated: 0 and 0.1 at
@@ -215,7 +222,10 @@ class ViGLAD(
         feature: Features whose spatial mean enters the Mahalanobis distance: ``"student_second"``
             (default), ``"student_first"`` or ``"teacher"`` (Table 5).
         fusion: ``"standardized"`` standardises A_r and A_f over the validation images before adding them
-            (PUAD; default); ``"sum"`` adds them as printed.
+            (PUAD; default); ``"sum"`` adds them as printed. ``"pseudo"`` leaves ``paper_score`` as it is by
+            default, and adds the maxima of both maps, A_f and A_n to the final score with the weights that
+            tell the validation images from pseudo-anomalies made of them, see
+            :func:`~pyg_viglad.scoring.pseudo_anomaly` and :class:`~pyg_viglad.scoring.PseudoFusion`.
         whiten: Number of directions to which the teacher's features are whitened before losses and maps,
             see :class:`~pyg_viglad.scoring.Whitening`; student and autoencoder then answer in so many
             channels. The node scorer, and ``feature="teacher"``, take the features before it. By default
@@ -378,6 +388,10 @@ class ViGLAD(
         self.feature_scale = Standardization()
         self.node_scorer = make_node_scorer(node_scorer)
         self.node_scale = None if self.node_scorer is None else Standardization()
+        self.pseudo_fusion: PseudoFusion | None = None
+        if fusion == "pseudo":
+            nodes = () if self.node_scorer is None else ("A_n",)
+            self.pseudo_fusion = PseudoFusion(("A_r:local", "A_r:global", "A_f", *nodes))
         self.register_buffer("threshold", torch.tensor(torch.nan))
 
         # What config.json holds: the arguments, with None for what was not given by name.
@@ -413,6 +427,19 @@ class ViGLAD(
     def fitted(self) -> bool:
         """Whether :meth:`fit_statistics` was called."""
         return not bool(self.threshold.isnan())
+
+    @property
+    def fusion_weights(self) -> dict[str, float]:
+        """Weights of ``A_r:local``, ``A_r:global``, ``A_f`` and, with a node scorer, ``A_n`` in the score.
+
+        They are not negative and sum to 1.
+
+        Raises:
+            ValueError: If the model has no ``fusion="pseudo"`` or is not fitted.
+        """
+        if self.pseudo_fusion is None:
+            raise ValueError(f"Expected a model with fusion 'pseudo' (got {self.fusion!r})")
+        return self.pseudo_fusion.as_dict()
 
     @property
     def device(self) -> torch.device:
@@ -561,12 +588,14 @@ class ViGLAD(
         return _Scores(local, global_, merged, merged.amax((1, 2)), feature, node_map, node)
 
     def _fuse(self, scores: _Scores) -> tuple[Tensor, Tensor]:
-        """Returns the paper's score A = A_r + A_f, and with A_n the final one."""
+        """Returns the paper's score A = A_r + A_f, and the final one."""
         if self.fusion == "sum":
             paper = scores.reconstruction + scores.feature
         else:
             paper = self.reconstruction_scale(scores.reconstruction)
             paper = paper + self.feature_scale(scores.feature)
+        if self.pseudo_fusion is not None:
+            return paper, self.pseudo_fusion(_parts(scores))
         if scores.node is None or self.node_scale is None:
             return paper, paper
         return paper, paper + self.node_scale(scores.node)
@@ -687,13 +716,19 @@ class ViGLAD(
             train: The training images: a tensor ``[n, 3, H, W]``, a dataset of tensors or of ``Data`` with
                 ``img``, or an iterable of batches of either. They are read twice unless
                 :meth:`fit_teacher_statistics` was called before.
-            validation: Normal images held out of training, likewise; never test images.
+            validation: Normal images held out of training, likewise; never test images. They are read
+                twice with ``fusion="pseudo"``.
 
         Raises:
-            ValueError: If there are too few images, or ``train`` can be read only once.
+            ValueError: If there are too few images, or some that are read twice can be read only once.
         """
         scorer = self.node_scorer
         vectors, node_features = [], []
+        if self.pseudo_fusion is not None and isinstance(validation, Iterator):
+            raise ValueError(
+                "Expected 'validation' to be a tensor, dataset or list, which can be read twice for "
+                f"fusion 'pseudo' (got a {type(validation).__name__})"
+            )
         mirrors: dict[int, list[Tensor]] = {}
         if scorer is not None and scorer.mirrored:
             mirrors = {3: [], 2: []}  # left-right, upside down
@@ -739,8 +774,26 @@ class ViGLAD(
             self.feature_scale.fit(scores.feature)
             if scores.node is not None and self.node_scale is not None:
                 self.node_scale.fit(scores.node)
+            if self.pseudo_fusion is not None:
+                pseudo = self._pseudo_parts(validation, scores.reconstruction.numel())
+                self.pseudo_fusion.fit(_parts(scores), pseudo)
             total = self._fuse(scores)[1].double()
             self.threshold = torch.quantile(total, self.threshold_quantile).to(self.threshold)
+
+    def _pseudo_parts(self, validation: ImageSource, number: int) -> dict[str, Tensor]:
+        """Computes the parts of the score of pseudo-anomalies of ``number`` validation images."""
+        kinds = get_args(PseudoKind)
+        per_kind = min(8, math.ceil(_PSEUDO_ANOMALIES / (number * len(kinds))))
+        generator = torch.Generator().manual_seed(0)
+        found: dict[str, list[Tensor]] = {}
+        for images in _batches(validation, self.device):
+            for image in to_batch(images, self.image_size):
+                made = [pseudo_anomaly(image, kind, generator)[0] for kind in kinds * per_kind]
+                for batch in torch.stack(made).split(_BATCH_SIZE):
+                    scores = self._score(self._distances(self.features(batch)))
+                    for name, part in _parts(scores).items():
+                        found.setdefault(name, []).append(part)
+        return {name: torch.cat(parts) for name, parts in found.items()}
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> str | None:
         """Writes weights, calibration and config to a folder, each file whole or not at all.
@@ -874,6 +927,16 @@ def _cat(parts: Sequence[tuple[Tensor | None, ...]]) -> Iterator[Any]:
     """Concatenates the fields of several named tuples; a field may be None in all of them."""
     for values in zip(*parts, strict=True):
         yield None if values[0] is None else torch.cat(values)
+
+
+def _parts(scores: _Scores) -> dict[str, Tensor]:
+    """Returns the parts that ``fusion="pseudo"`` weighs, ``[B]`` each, by name."""
+    parts = {
+        "A_r:local": scores.local_map.amax((1, 2)),
+        "A_r:global": scores.global_map.amax((1, 2)),
+        "A_f": scores.feature,
+    }
+    return parts if scores.node is None else {**parts, "A_n": scores.node}
 
 
 def _spatial_mean(maps: Tensor) -> Tensor:

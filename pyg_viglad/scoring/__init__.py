@@ -8,6 +8,7 @@ from pyg_viglad.scoring.node_scores import (
     NodeScorerName,
     make_node_scorer,
 )
+from pyg_viglad.scoring.pseudo import PseudoFusion, PseudoKind, pseudo_anomaly
 from pyg_viglad.scoring.statistics import (
     ChannelNormalization,
     Mahalanobis,
@@ -24,10 +25,13 @@ __all__ = [
     "NodeNeighbors",
     "NodeScorer",
     "NodeScorerName",
+    "PseudoFusion",
+    "PseudoKind",
     "Standardization",
     "Whitening",
     "anomaly_map",
     "make_node_scorer",
     "peak",
     "place_map",
+    "pseudo_anomaly",
 ]

@@ -245,6 +245,47 @@ def test_options_of_the_score():
         assert prediction.node_map is None
 
 
+@torch.no_grad()
+def test_fusion_by_pseudo_anomalies(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyg_viglad.models.viglad._PSEUDO_ANOMALIES", 20)  # one per image and kind
+    train, validation = normal_images(8), normal_images(5, seed=1)
+
+    def make(fusion):
+        torch.manual_seed(0)
+        model = ViGLAD("small", 96, PDN("small", 6), "conv", fusion=fusion, node_scorer="gaussian")
+        model.fit_statistics(train, validation)
+        return model.eval()
+
+    model, plain, images = make("pseudo"), make("standardized"), normal_images(3, seed=2)
+    prediction = model(images)
+    assert torch.equal(prediction.paper_score, plain(images).paper_score)
+    assert torch.equal(model(images).score, make("pseudo")(images).score)  # no chance in it
+    weights = model.fusion_weights
+    assert list(weights) == ["A_r:local", "A_r:global", "A_f", "A_n"]
+    assert min(weights.values()) >= 0
+    assert sum(weights.values()) == pytest.approx(1)
+    # The weighted sum of the parts, of which the validation images' means are 0.
+    found = model._score(model._distances(model.features(validation)))
+    parts = [found.local_map.amax((1, 2)), found.global_map.amax((1, 2)), found.feature, found.node]
+    mean = torch.stack(parts).mean(1)
+    assert torch.allclose(model.pseudo_fusion.mean, mean, rtol=1e-3, atol=1e-5)
+    now = model._score(model._distances(model.features(images)))
+    parts = [now.local_map.amax((1, 2)), now.global_map.amax((1, 2)), now.feature, now.node]
+    total = sum(
+        weight * (part - mean[place]) / model.pseudo_fusion.std[place]
+        for place, (weight, part) in enumerate(zip(weights.values(), parts, strict=True))
+    )
+    assert torch.allclose(prediction.score, total, rtol=1e-3, atol=1e-3)
+    model.save_pretrained(tmp_path / "model")
+    loaded = ViGLAD.from_pretrained(tmp_path / "model")
+    assert torch.equal(loaded(images).score, prediction.score)
+    assert loaded.fusion_weights == weights
+    with pytest.raises(ValueError, match=r"fusion 'pseudo' \(got 'standardized'\)"):
+        _ = plain.fusion_weights
+    with pytest.raises(ValueError, match=r"'validation' to be .* \(got a generator\)"):
+        model.fit_statistics(train, (part for part in validation.split(2)))
+
+
 @pytest.mark.parametrize("autoencoder", ["vig", "conv"])
 def test_whitened_targets(tmp_path, autoencoder):
     torch.manual_seed(0)
