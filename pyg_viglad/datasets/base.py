@@ -29,6 +29,8 @@ __all__ = [
 
 IMAGE_SUFFIXES = {".gif", ".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
 
+_FEWEST = 5  # images held out for validation, where there are as many as four times so many
+
 
 class Sample(NamedTuple):
     """Name, kind (``good``, ``logical`` or ``structural``), defect and file of an image."""
@@ -151,8 +153,8 @@ class FileDataset(AnomalyDataset):
 
         Args:
             train: Folder of the training images.
-            val: Folder of the validation images, or how many (int) or which share (float) of the
-                training images are held out as such.
+            val: Folder of the validation images, or how many (int) or which share (float; see
+                :func:`as_fraction`) of the training images are held out as such.
             test: Folders that the test split needs.
             seed: Seed of the choice of held-out images.
         """
@@ -203,7 +205,11 @@ class FileDataset(AnomalyDataset):
                 f"Expected at least two images in '{samples[0].path.parent}', one of them for "
                 "validation (got one)"
             )
-        number = part if isinstance(part, int) else min(max(1, round(part * total)), total - 1)
+        if isinstance(part, int):
+            number = part
+        else:
+            fewest = max(1, min(_FEWEST, total // 4))
+            number = min(max(fewest, round(part * total)), total - 1)
         if not 0 < number < total:
             raise ValueError(
                 f"Expected 'num_val' from 1 to {total - 1}, with {total} images in "
@@ -334,7 +340,11 @@ class FileDataset(AnomalyDataset):
 
 
 def as_fraction(val_fraction: float) -> float:
-    """Returns the share of training images to hold out as a float, checked to lie in (0, 1)."""
+    """Returns the share of training images to hold out as a float, checked to lie in (0, 1).
+
+    Of few images, five are held out, but not more than a quarter: one or two would not tell the spread of
+    normal scores.
+    """
     if not 0 < val_fraction < 1:
         raise ValueError(f"Expected 'val_fraction' between 0 and 1 (got {val_fraction})")
     return float(val_fraction)

@@ -30,7 +30,7 @@ class ImageFolder(FileDataset):
         image_size: Side length, or height and width, in pixels to which images are resized.
         transform: Applied to the ``Data`` of each image on access.
         val_fraction: Share of the training images held out where there is no folder of validation
-            images, in (0, 1); at least one.
+            images, in (0, 1); at least five, or a quarter where that is less.
         seed: Seed of the choice of held-out images.
         logical: Beginnings of the names of folders with logical anomalies (default: ``"logical"``).
 
@@ -49,7 +49,7 @@ class ImageFolder(FileDataset):
         ...         Image.new("RGB", (40, 30)).save(f"{root}/{number}.png")
         ...     train = ImageFolder(root, "train", image_size=(24, 32))
         ...     len(train), len(ImageFolder(root, "val")), train[0].img.shape
-        (9, 1, torch.Size([1, 3, 24, 32]))
+        (8, 2, torch.Size([1, 3, 24, 32]))
     """
 
     _same_size = False

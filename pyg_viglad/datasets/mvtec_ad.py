@@ -22,7 +22,8 @@ class MVTecAD(FileDataset):
         split: ``"train"`` or ``"val"`` (good images only), or ``"test"``.
         image_size: Side length, or height and width, in pixels to which images are resized.
         transform: Applied to the ``Data`` of each image on access.
-        val_fraction: Share of the training images held out for ``"val"``, in (0, 1); at least one.
+        val_fraction: Share of the training images held out for ``"val"``, in (0, 1); at least
+            five, or a quarter where that is less.
         seed: Seed of the choice of held-out images.
 
     Items and attributes are those of :class:`~pyg_viglad.datasets.base.FileDataset`; test images
@@ -40,7 +41,7 @@ class MVTecAD(FileDataset):
         ...     for number in range(10):
         ...         Image.new("RGB", (84, 84)).save(f"{root}/tile/train/good/{number:03d}.png")
         ...     len(MVTecAD(root, "tile", "train")), len(MVTecAD(root, "tile", "val"))
-        (9, 1)
+        (8, 2)
     """
 
     CATEGORIES: ClassVar[tuple[str, ...]] = (

@@ -47,7 +47,8 @@ class VisA(FileDataset):
         image_size: Side length, or height and width, in pixels to which images are resized.
         transform: Applied to the ``Data`` of each image on access.
         layout: ``"raw"``, ``"prepared"``, or ``"auto"``: raw if ``split_csv/1cls.csv`` exists.
-        val_fraction: Share of the training images held out for ``"val"``, in (0, 1); at least one.
+        val_fraction: Share of the training images held out for ``"val"``, in (0, 1); at least
+            five, or a quarter where that is less.
         seed: Seed of the choice of held-out images.
 
     Items and attributes are those of :class:`~pyg_viglad.datasets.base.FileDataset`; test images
@@ -66,7 +67,7 @@ class VisA(FileDataset):
         ...         Image.new("RGB", (64, 48)).save(f"{root}/1cls/candle/train/good/{number:04d}.JPG")
         ...     train = VisA(root, "candle")
         ...     train.layout, len(train), len(VisA(root, "candle", "val"))
-        ('prepared', 9, 1)
+        ('prepared', 8, 2)
     """
 
     CATEGORIES: ClassVar[tuple[str, ...]] = (

@@ -44,6 +44,7 @@ from pyg_viglad.scoring import (
     peak,
     place_map,
     pseudo_anomaly,
+    upper_quantile,
 )
 from pyg_viglad.transforms import ImageNetNormalization, check_image_size, to_batch, to_image
 
@@ -240,7 +241,9 @@ class ViGLAD(
             ``"neighbors"`` or a dictionary, see :func:`~pyg_viglad.scoring.make_node_scorer`.
         quantiles: Quantiles of the validation maps that become 0 and 0.1 (default: 0.9 and 0.995).
         threshold_quantile: Quantile of the validation scores above which an image is anomalous
-            (default: 0.99).
+            (default: 0.99), see :func:`~pyg_viglad.scoring.upper_quantile` for few images. Pseudo-anomalies
+            do not move it: how large they are is a matter of choice, how often normal images raise a
+            false alarm is not.
 
     Shapes:
         - **input:** images ``[B, 3, H, W]`` in [0, 1], or a ``Batch`` with ``img``.
@@ -777,8 +780,8 @@ class ViGLAD(
             if self.pseudo_fusion is not None:
                 pseudo = self._pseudo_parts(validation, scores.reconstruction.numel())
                 self.pseudo_fusion.fit(_parts(scores), pseudo)
-            total = self._fuse(scores)[1].double()
-            self.threshold = torch.quantile(total, self.threshold_quantile).to(self.threshold)
+            total = self._fuse(scores)[1]
+            self.threshold = upper_quantile(total, self.threshold_quantile).to(self.threshold)
 
     def _pseudo_parts(self, validation: ImageSource, number: int) -> dict[str, Tensor]:
         """Computes the parts of the score of pseudo-anomalies of ``number`` validation images."""

@@ -15,6 +15,7 @@ from pyg_viglad.scoring.statistics import (
     MapCalibration,
     Standardization,
     Whitening,
+    upper_quantile,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "peak",
     "place_map",
     "pseudo_anomaly",
+    "upper_quantile",
 ]

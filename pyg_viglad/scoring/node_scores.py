@@ -16,6 +16,7 @@ NodeScorerName = Literal["gaussian", "neighbors"]
 
 _TILE = 2**22  # distances held in memory at once
 _SAMPLE = 20_000  # vectors from which a covariance is estimated
+_FEW = 20  # images from which an estimate of one node and that of all nodes count alike
 
 
 class NodeScorer(Statistics):
@@ -80,9 +81,24 @@ class NodeGaussian(NodeScorer):
         A_n(i) = \sqrt{(f_i - \mu_i)^T \Sigma_i^{-1} (f_i - \mu_i)}, \qquad A_n = \max_i A_n(i)
 
     :math:`f_i` is the mean of the teacher's features over a small window around node :math:`i`;
-    :math:`\mu_i` and :math:`\Sigma_i` (Ledoit-Wolf) are taken over the training images at the same
-    position. :meth:`calibrate` then standardises each node's distances over validation images, so that
-    varying positions do not hide steady ones. It suits images whose parts have fixed positions.
+    :math:`\mu_i` and :math:`\Sigma_i` are taken over the n training images at the same position.
+    :meth:`calibrate` then standardises each node's distances over m validation images, so that varying
+    positions do not hide steady ones. It suits images whose parts have fixed positions.
+
+    What few images say of a single node is mostly noise, so that the less there are, the more is taken
+    from all nodes. With :math:`w(n) = n^2 / (n^2 + 20^2)`, the Ledoit-Wolf estimates :math:`\hat\Sigma_i` of
+    the node and :math:`\hat\Sigma` of all nodes around their means, and mean :math:`m_i` and variance
+    :math:`v_i` of the node's validation distances,
+
+    .. math::
+        \Sigma_i &= w(n) \hat\Sigma_i + (1 - w(n)) \hat\Sigma \\
+        \sigma_i^2 &= w(m) v_i + (1 - w(m)) \bar v \\
+        c_i &= \bar m + \frac{\tau^2}{\tau^2 + \varepsilon} (m_i - \bar m), \quad
+        \varepsilon = \frac{\bar v}{m - 1}, \quad \tau^2 = \max(0, \mathrm{Var}_i(m_i) - \varepsilon)
+
+    where :math:`c_i` (empirical Bayes, for normal means) and :math:`\sigma_i` standardise the distances. A
+    single validation image has no :math:`\bar v`: all nodes then share the mean and the standard deviation
+    of its distances. The 20 is chosen by measurement.
 
     Args:
         window: Side of the window in cells of the teacher's map (default: 4).
@@ -141,10 +157,23 @@ class NodeGaussian(NodeScorer):
         self.selected = order[: self.channels].sort().values.to(self.selected)
         vectors = torch.cat([self._vectors(batch.detach()) for batch in batches])
         _, rows, columns, channels = vectors.shape
-        by_node = vectors.double().flatten(1, 2).transpose(0, 1).cpu().numpy()
-        fits = [LedoitWolf().fit(node) for node in by_node]
-        mean = torch.stack([torch.from_numpy(fit.location_) for fit in fits])
-        precision = torch.stack([torch.from_numpy(fit.precision_) for fit in fits])
+        by_node = vectors.double().flatten(1, 2).transpose(0, 1).cpu()
+        mean = by_node.mean(1)
+        covariance = torch.stack(
+            [
+                torch.from_numpy(LedoitWolf(store_precision=False).fit(node).covariance_)
+                for node in by_node.numpy()
+            ]
+        )
+        within = (by_node - mean[:, None]).flatten(0, 1)
+        chosen = torch.randperm(within.size(0), generator=generator)[:_SAMPLE]
+        pooled = (
+            LedoitWolf(store_precision=False, assume_centered=True)
+            .fit(within[chosen].numpy())
+            .covariance_
+        )
+        covariance = torch.lerp(torch.from_numpy(pooled), covariance, _own_share(by_node.size(1)))
+        precision = torch.linalg.pinv(covariance, hermitian=True)
         self._store(
             mean=mean.view(rows, columns, channels),
             precision=precision.view(rows, columns, channels, channels),
@@ -152,11 +181,20 @@ class NodeGaussian(NodeScorer):
 
     def calibrate(self, batches: list[Tensor]) -> None:
         """Estimates mean and standard deviation of every node's distances on validation features."""
-        distances = torch.cat([self._distances(batch) for batch in batches])
-        std = distances.std(0, correction=0)
-        # A floor on the scale keeps a node where few validation images agree by chance from dominating.
-        floor = max(float(std.mean()) / 4, 1e-6)
-        self._store(center=distances.mean(0), scale=std.clamp(min=floor))
+        distances = torch.cat([self._distances(batch) for batch in batches]).double()
+        number = distances.size(0)
+        mean, variance = distances.mean(0), distances.var(0, correction=0)
+        pooled, center = variance.mean(), mean.mean()
+        between = mean.var(correction=0)
+        if pooled > (1e-3 * center).square():
+            error = pooled / max(1, number - 1)  # of a node's mean
+            excess = (between - error).clamp(min=0)
+            center = center + excess / (excess + error) * (mean - center)
+            variance = torch.lerp(pooled, variance, _own_share(number))
+        else:  # one image, or copies of it
+            center, variance = center.expand_as(mean), between.expand_as(mean)
+        scale = variance.sqrt()
+        self._store(center=center, scale=torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
 
     def forward(self, features: Tensor) -> Tensor:
         """Computes every node's score."""
@@ -190,8 +228,12 @@ class NodeNeighbors(NodeScorer):
     :math:`\mathcal{N}_k^{elsewhere}(i)` the nearest ones whose windows do not touch that of :math:`i`.
     Patches that are normal only elsewhere score high; rare patches, far from everything, do not.
     :math:`z` are the teacher's window means in the linear discriminant directions that separate the
-    positions, whitened within positions. Each window size is standardised over validation images; the
+    positions, whitened within positions. Each window size is standardised over m validation images; the
     sizes are then added. It suits images whose parts have fixed positions.
+
+    Few images tell little of the spread of their maxima. Its ratio r to the spread of all nodes' scores,
+    in squares, is therefore averaged with that of the other window sizes,
+    :math:`w(m) r + (1 - w(m)) \bar r` with :math:`w(m) = m^2 / (m^2 + 20^2)`; with a single image it is 1.
 
     With ``mirrored`` the training images' mirror images (left-right and upside down) count as elsewhere
     and enter the directions as classes of their own. This finds many more mirrored parts; leave it off
@@ -298,9 +340,19 @@ class NodeNeighbors(NodeScorer):
 
     def calibrate(self, batches: list[Tensor]) -> None:
         """Estimates mean and standard deviation of every window size's maxima on validation features."""
-        maxima = torch.cat([self._scores(batch).amax(2) for batch in batches])
-        std = maxima.std(0, correction=0)
-        self._store(center=maxima.mean(0), scale=std.clamp(min=1e-6))
+        scores = torch.cat([self._scores(batch) for batch in batches]).double()
+        maxima = scores.amax(2)
+        # Few maxima tell little of their spread. That of all nodes is known better: by it, the ratio of
+        # both is averaged over the window sizes.
+        spread = scores.std((0, 2), correction=0)
+        spread = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
+        ratio = (maxima.std(0, correction=0) / spread).square()
+        pooled = ratio.mean()
+        if pooled > 1e-6:
+            ratio = torch.lerp(pooled, ratio, _own_share(len(maxima)))
+        else:  # one image, or copies of it
+            ratio = torch.ones_like(ratio)
+        self._store(center=maxima.mean(0), scale=ratio.sqrt() * spread)
 
     def forward(self, features: Tensor) -> Tensor:
         """Computes every node's score."""
@@ -387,6 +439,11 @@ def make_node_scorer(node_scorer: str | dict[str, Any] | None) -> NodeScorer | N
         ) from error
 
 
+def _own_share(images: int) -> float:
+    """Share of a node's own estimate from so many images, beside that of all nodes."""
+    return images**2 / (images**2 + _FEW**2)
+
+
 def _discriminants(
     views: Sequence[Tensor], dimensions: int, shrinkage: float, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
@@ -408,7 +465,7 @@ def _discriminants(
     fit = LedoitWolf(assume_centered=True).fit(torch.cat(sample).numpy())
     values, axes = torch.linalg.eigh(torch.from_numpy(fit.covariance_))
     # Ledoit-Wolf takes nodes as independent, but those of an image are alike: it shrinks too little.
-    whiten = axes * (values.clamp(min=1e-12) + shrinkage * values.max()).rsqrt()
+    whiten = axes * (values.clamp(min=1e-6) + shrinkage * values.max()).rsqrt()
     class_means = torch.cat(means)
     shift = class_means.mean(0)
     between = (class_means - shift).double().cpu() @ whiten

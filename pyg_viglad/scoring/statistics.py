@@ -1,6 +1,7 @@
 """Statistics of normal images, which turn features and maps into scores."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -15,7 +16,10 @@ __all__ = [
     "Standardization",
     "Statistics",
     "Whitening",
+    "upper_quantile",
 ]
+
+_ROUNDING = 1e-5  # relative error of scores in float32
 
 
 class Statistics(nn.Module):
@@ -287,8 +291,9 @@ class Mahalanobis(Statistics):
 class Standardization(Statistics):
     """Standardises scores by mean and standard deviation of the validation scores.
 
-    PUAD (Sugawara and Imamura, ICIP 2024) adds scores of different scale after this step. The standard
-    deviation is at least 1e-6.
+    PUAD (Sugawara and Imamura, ICIP 2024) adds scores of different scale after this step. Where the scores
+    agree up to rounding (a single image, or copies of it), the standard deviation says nothing: it is
+    taken as 1, with a warning.
 
     Example:
         >>> import torch
@@ -315,12 +320,58 @@ class Standardization(Statistics):
         if not scores.numel() or not torch.isfinite(scores).all():
             raise ValueError(f"Expected finite validation scores (got {scores.tolist()[:5]})")
         scores = scores.double()
-        self._store(mean=scores.mean(), std=scores.std(correction=0).clamp(min=1e-6))
+        mean, std = scores.mean(), scores.std(correction=0)
+        if not std > _ROUNDING * mean.abs():
+            warnings.warn(
+                "Expected validation images whose scores differ, to standardise scores "
+                f"(got {scores.numel()} of score {float(mean):.4g}): their standard deviation is taken as 1",
+                stacklevel=2,
+            )
+            std = torch.ones_like(std)
+        self._store(mean=mean, std=std)
 
     def forward(self, scores: Tensor) -> Tensor:
         """Standardises scores of any shape."""
         self._require_fit()
         return (scores - self.mean) / self.std
+
+
+def upper_quantile(scores: Tensor, quantile: float) -> Tensor:
+    r"""Estimates a high quantile of scores of which there may be few.
+
+    The empirical quantile of n scores lies between the two highest where :math:`n (1 - q) < 1`, and a new
+    image exceeds these with a probability of 1 / (n + 1): with four validation images and a quantile of
+    0.99, every fifth normal image would raise an alarm. Then the normal distribution's prediction bound is
+    taken, if it is higher:
+
+    .. math::
+        \bar s + t_{n-1}(q) \, \hat\sigma \sqrt{1 + 1 / n}
+
+    with Student's quantile :math:`t_{n-1}(q)` and the unbiased variance :math:`\hat\sigma^2`.
+
+    Args:
+        scores: ``[n]``.
+        quantile: q in [0, 1].
+
+    Returns:
+        The quantile ``[]`` in float64; of a single score this score.
+
+    Example:
+        >>> import torch
+        >>> float(upper_quantile(torch.arange(101.), 0.9))
+        90.0
+        >>> float(upper_quantile(torch.tensor([1., 2., 3.]), 0.9))  # doctest: +ELLIPSIS
+        4.177...
+    """
+    scores = scores.double()
+    number = scores.numel()
+    estimate = torch.quantile(scores, quantile)
+    if number < 2 or not 0 < 1 - quantile < 1 / number:
+        return estimate
+    from scipy.stats import t
+
+    factor = float(t.ppf(quantile, number - 1)) * math.sqrt(1 + 1 / number)
+    return torch.maximum(estimate, scores.mean() + factor * scores.std())
 
 
 def _moments(

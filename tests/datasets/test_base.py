@@ -136,7 +136,7 @@ def test_hidden_folders_are_left_out(tmp_path):
 def test_repr(tmp_path):
     write_images(tmp_path, 10)
     text = repr(ImageFolder(tmp_path, "val", 32))
-    assert text == f"ImageFolder(1, root='{tmp_path}', split='val', image_size=(32, 32))"
+    assert text == f"ImageFolder(2, root='{tmp_path}', split='val', image_size=(32, 32))"
 
 
 def test_list_images(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ def prepared(tmp_path):
 def test_splits(roots, name):
     train, val, test = (VisA(roots[name], "pcb4", split, image_size=32) for split in SPLITS)
     assert train.layout == ("raw" if name == "raw" else "prepared")
-    assert (len(train), len(val), len(test)) == (TRAIN - 2, 2, GOOD + 2)
+    assert (len(train), len(val), len(test)) == (TRAIN - 5, 5, GOOD + 2)
     assert set(train.names).isdisjoint(val.names)
     assert set(train.kinds + val.kinds) == {"good"}
     assert "mask" not in train[0]
@@ -107,7 +107,7 @@ def test_raw_trees_that_are_wrong(raw):
     shutil.rmtree(raw / "candle" / "Data" / "Images" / "Anomaly")
     with pytest.raises(FileNotFoundError, match=r"(?s)Anomaly/000\.JPG.*missing.*split_csv/1cls"):
         VisA(raw, "candle", "test")
-    assert len(VisA(raw, "candle", "train")) == TRAIN - 2
+    assert len(VisA(raw, "candle", "train")) == TRAIN - 5
     with pytest.raises(FileNotFoundError, match=r"(?s)pcb1' \(it is missing\).*split_csv"):
         VisA(raw, "pcb1")
     with pytest.raises(ValueError, match="'candle', 'capsules'"):

@@ -63,6 +63,23 @@ def ledoit_wolf(vectors):
     return (1 - shrinkage) * sample + shrinkage * mu * np.eye(p)
 
 
+def shrunk_moments(distances):
+    """Means and standard deviations of nodes over few images ``[images, nodes]``, node by node."""
+    images, nodes = distances.shape
+    means = [distances[:, i].mean() for i in range(nodes)]
+    variances = [((distances[:, i] - means[i]) ** 2).mean() for i in range(nodes)]
+    mean, variance = np.mean(means), np.mean(variances)
+    between = np.mean([(value - mean) ** 2 for value in means])
+    if images == 1:
+        return np.full(nodes, mean), np.full(nodes, math.sqrt(between))
+    noise = variance / (images - 1)
+    signal = max(0.0, between - noise)
+    own = images**2 / (images**2 + 20**2)
+    centers = [mean + signal / (signal + noise) * (value - mean) for value in means]
+    scales = [math.sqrt(own * value + (1 - own) * variance) for value in variances]
+    return np.array(centers), np.array(scales)
+
+
 def window_mean(features, top, left, size):
     """Average, channel by channel, what of a window lies within the map of one image."""
     _, rows, columns = features.shape

@@ -16,31 +16,84 @@ def test_node_gaussian_against_loops():
     selected = module.selected.tolist()
     assert len(set(selected)) == 4
     array = features[:, selected].double().numpy()
-    for row in range(2):
-        for column in range(2):
-            window = array[:, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
-            vectors = np.array([[channel.mean() for channel in image] for image in window])
-            train = vectors[:10]
-            expected = oracle.mahalanobis(
-                vectors[10:], train.mean(0), oracle.ledoit_wolf(train)
-            ).float()
-            assert torch.allclose(distances[:, row, column], expected, rtol=1e-3)
+    places = [(row, column) for row in range(2) for column in range(2)]
+    vectors = {
+        (row, column): np.array(
+            [
+                [channel.mean() for channel in image]
+                for image in array[:, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+            ]
+        )
+        for row, column in places
+    }
+    within = [vectors[place][:10] - vectors[place][:10].mean(0) for place in places]
+    pooled = oracle.ledoit_wolf(np.concatenate(within))
+    share = 10**2 / (10**2 + 20**2)
+    for row, column in places:
+        train = vectors[row, column][:10]
+        covariance = share * oracle.ledoit_wolf(train) + (1 - share) * pooled
+        expected = oracle.mahalanobis(vectors[row, column][10:], train.mean(0), covariance).float()
+        assert torch.allclose(distances[:, row, column], expected, rtol=1e-3)
 
 
-def test_calibration_standardises_every_node():
-    features = torch.randn(40, 6, 4, 4, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("images", [1, 2, 4, 30])
+def test_calibration_of_nodes_against_loops(images):
+    features = torch.randn(20 + images, 6, 8, 8, generator=torch.Generator().manual_seed(0))
+    features[:, :, :4] *= torch.linspace(0.5, 2, 4)[:, None]  # nodes differ
     module = NodeGaussian(window=2, stride=2)
     module.fit([features[:20]])
     before = module(features[20:])
-    module.calibrate([features[20:30], features[30:]])
+    module.calibrate([features[20:22], features[22:]] if images > 2 else [features[20:]])
     after = module(features[20:])
-    assert torch.allclose(after.mean(0), torch.zeros(2, 2), atol=1e-4)
-    assert torch.allclose(after.std(0, correction=0), torch.ones(2, 2), atol=1e-4)
-    expected = (before - before.mean(0)) / before.std(0, correction=0)
-    assert torch.allclose(after, expected, atol=1e-4)
+    center, scale = oracle.shrunk_moments(before.flatten(1).double().numpy())
+    expected = (before.flatten(1).double().numpy() - center) / scale
+    assert np.allclose(after.flatten(1).numpy(), expected, rtol=1e-3, atol=1e-3)
     other = NodeGaussian(window=2, stride=2)
     other.load_state_dict(module.state_dict())
     assert torch.equal(other(features), module(features))
+
+
+def test_many_validation_images_standardise_every_node():
+    features = torch.randn(420, 6, 4, 4, generator=torch.Generator().manual_seed(0))
+    module = NodeGaussian(window=2, stride=2)
+    module.fit([features[:20]])
+    module.calibrate([features[20:]])
+    after = module(features[20:])
+    assert torch.allclose(after.mean(0), torch.zeros(2, 2), atol=0.15)
+    assert torch.allclose(after.std(0), torch.ones(2, 2), atol=0.1)
+
+
+def test_copies_of_a_validation_image_give_no_enormous_scores():
+    features = draw(images=13)
+    copies = [features[10:11].expand(4, -1, -1, -1)]
+    for module in (NodeGaussian(window=2), NodeNeighbors(windows=(2,), dimensions=3)):
+        module.fit([features[:10]])
+        module.calibrate(copies)
+        assert module(features[11:]).abs().max() < 100
+    constant = torch.ones(4, 3, 6, 6)
+    for module in (NodeGaussian(window=2), NodeNeighbors(windows=(2,))):
+        module.fit([constant])
+        module.calibrate([constant])
+        assert module(constant + 1).abs().max() < 100
+
+
+def test_few_images_with_one_covariance_in_all_places(monkeypatch):
+    # Two channels go together everywhere: eight images of one node do not tell, all nodes together do.
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(108, 24, 12, 12, generator=generator)
+    features[:, 1::2] = features[:, ::2] + 0.05 * features[:, 1::2]
+    odd = features[58:].clone()
+    odd[:, 0, 5, 5] = odd[:, 1, 5, 5] - 3
+    found = []
+    for images in (0, 20):
+        monkeypatch.setattr("pyg_viglad.scoring.node_scores._FEW", images)
+        module = NodeGaussian(window=1, stride=1)
+        module.fit([features[:8]])
+        module.calibrate([features[8:12]])
+        normal, anomalous = (module(part).amax((1, 2)) for part in (features[12:58], odd))
+        found.append(float((anomalous[:, None] > normal).float().mean()))
+    assert found[0] < 0.7
+    assert found[1] > 0.95
 
 
 def test_the_odd_place_stands_out():
@@ -190,7 +243,13 @@ def test_calibration_sums_standardised_windows_and_is_saved():
     assert torch.allclose(module(features[20:]).flatten(1), plain.sum(1))
     module.calibrate([features[20:24], features[24:]])
     maxima = plain.amax(2)
-    expected = (plain - maxima.mean(0)[:, None]) / maxima.std(0, correction=0)[:, None]
+    ratios = [float(maxima[:, w].var(correction=0) / plain[:, w].var(correction=0)) for w in (0, 1)]
+    share = 10**2 / (10**2 + 20**2)
+    expected = torch.zeros_like(plain)
+    for window, ratio in enumerate(ratios):
+        ratio = share * ratio + (1 - share) * sum(ratios) / 2
+        scale = ratio**0.5 * plain[:, window].std(correction=0)
+        expected[:, window] = (plain[:, window] - maxima[:, window].mean()) / scale
     assert torch.allclose(module(features[20:]).flatten(1), expected.sum(1), atol=1e-4)
     other = NodeNeighbors(windows=(1, 3), dimensions=4)
     other.load_state_dict(module.state_dict())

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t
 
 from pyg_viglad.scoring import (
     ChannelNormalization,
@@ -8,6 +9,7 @@ from pyg_viglad.scoring import (
     MapCalibration,
     Standardization,
     Whitening,
+    upper_quantile,
 )
 from tests.oracles import scoring as oracle
 
@@ -82,10 +84,49 @@ def test_constant_maps_are_guarded():
     assert module(torch.full((1, 4, 4), 4.0)).isfinite().all()
 
 
-def test_standardization_of_one_score():
+@pytest.mark.parametrize(
+    "scores", [[2.0], [7.0, 7.0, 7.0], [1e6, 1e6 + 0.5], [0.3, 0.3 + 1e-7], [0.0, 0.0]]
+)
+def test_scores_that_agree_are_not_standardised(scores):
     module = Standardization()
-    module.fit(torch.tensor([2.0]))
-    assert float(module(torch.tensor(2.0))) == 0
+    with pytest.warns(UserWarning, match=f"got {len(scores)} of score .*taken as 1"):
+        module.fit(torch.tensor(scores))
+    assert float(module.std) == 1
+    assert float(module(torch.tensor(scores[0] + 3))) == pytest.approx(3, abs=0.3)
+
+
+def test_scores_that_differ_a_little_are_standardised(recwarn):
+    module = Standardization()
+    module.fit(torch.tensor([5.0, 5.002]))
+    assert not recwarn
+    assert float(module.std) == pytest.approx(0.001, rel=1e-2)
+
+
+def test_upper_quantile():
+    generator = np.random.default_rng(0)
+    for number in (100, 150):  # enough to have it among them
+        scores = generator.normal(size=number)
+        found = upper_quantile(torch.from_numpy(scores), 0.99)
+        assert float(found) == pytest.approx(np.quantile(scores, 0.99))
+    for number in (2, 5, 40):
+        scores = generator.normal(size=number)
+        bound = scores.mean() + t.ppf(0.99, number - 1) * np.sqrt(scores.var(ddof=1)) * np.sqrt(
+            1 + 1 / number
+        )
+        found = upper_quantile(torch.from_numpy(scores), 0.99)
+        assert float(found) == pytest.approx(max(bound, np.quantile(scores, 0.99)))
+    assert float(upper_quantile(torch.tensor([4.0]), 0.99)) == 4
+    outlier = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 9.0, 9.0, 9.0])
+    for quantile in (0.0, 0.5, 1.0):
+        expected = np.quantile(outlier.numpy(), quantile)
+        assert float(upper_quantile(outlier, quantile)) == expected
+
+
+def test_few_images_raise_about_as_many_false_alarms_as_asked_for():
+    scores = torch.randn(4000, 5, generator=torch.Generator().manual_seed(0))
+    alarms = [row[4] > upper_quantile(row[:4], 0.95) for row in scores]
+    assert np.mean(alarms) == pytest.approx(0.05, abs=0.015)
+    assert np.mean([row[4] > torch.quantile(row[:4], 0.95) for row in scores]) > 0.18
 
 
 def test_mahalanobis_against_loops_with_more_channels_than_images():
