@@ -88,10 +88,9 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Doubles the grid of nodes (Eq. 13-14), then batch normalization.
 
-    The paper says "transposed convolution", and not with which kernel. With stride 2 and kernel 3 a node
-    comes from 1, 2 or 4 inputs, depending on whether its row and column are even or odd: nodes of
-    equal parity resemble one another, and a lattice of period 2 marks the decoder's graph. In the other
-    modes all nodes come from equally many inputs.
+    The paper says "transposed convolution", and not with which kernel. With stride 2 it has other weights
+    for each of the 2 x 2 nodes that a node becomes: nodes of equal place resemble one another, and a
+    lattice marks the decoder's graph. Resizing first, all nodes have the same weights.
 
     Args:
         in_channels: Number of input channels.
