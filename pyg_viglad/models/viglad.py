@@ -664,8 +664,8 @@ class ViGLAD(
     def feature_graphs(self, images: Tensor | Batch) -> dict[str, Batch]:
         """Returns the graphs of the features that the loss compares, in evaluation mode.
 
-        Of normal images the three should be the same. Node i of each is the same cell of the feature
-        maps.
+        Of normal images the three should be the same; of anomalous ones they agree less, see
+        :func:`~pyg_viglad.graphs.neighbor_overlap`. Node i of each is the same cell of the feature maps.
 
         Returns:
             A ``Batch`` each under ``"teacher"`` (its target features), ``"output"`` (of the autoencoder)
