@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", default="digits", help="see pyg-viglad train --help")
     parser.add_argument("--options", type=json.loads, default={}, help="of the data set, as JSON")
     parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--every", type=int, default=1, help="take every n-th image of each split")
     parser.add_argument("--teachers", nargs="+", default=["mobilenetv1"])
     parser.add_argument(
         "--whiten", type=int, nargs="*", default=[64, 128, 256], help="besides no whitening"
@@ -44,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     splits = open_data(args.data, (args.image_size, args.image_size), args.options)
+    splits = Splits(*(split[:: args.every] for split in splits))
     rows = []
     for text in args.teachers:
         options = json.loads(text) if text.startswith("{") else {"source": text}
@@ -84,31 +86,32 @@ def compute(teacher: Any, images: Any, half: bool) -> list[Tensor]:
 
 
 def whiten(outputs: list[list[Tensor]], widths: list[int]) -> Iterator[tuple[int, Splits]]:
-    """Iterates over widths and the features of all splits: standardised (0), then whitened."""
+    """Iterates over widths and the features of all splits: standardised (0), then whitened.
+
+    The outputs are overwritten.
+    """
     train = outputs[0]
     channels = train[0].size(1)
+    widths = [width for width in widths if width <= channels]
+    if widths:
+        # The covariance takes longest: one plain PCA, of 64 images, serves all widths.
+        pca = Whitening(channels, max(widths), shrinkage=torch.inf)
+        pca.fit(train[:: max(1, len(train) // 8)])
+        rotated = [[pca(batch) for batch in split] for split in outputs]
     normalization = ChannelNormalization(channels)
     normalization.fit(train)
-    yield 0, Splits(*([normalization(batch).half() for batch in split] for split in outputs))
-    widths = [width for width in widths if width <= channels]
-    if not widths:
-        return
-    # The covariance takes longest: one plain PCA, of 64 images, serves all widths.
-    pca = Whitening(channels, max(widths), shrinkage=torch.inf)
-    pca.fit(train[:: max(1, len(train) // 8)])
-    rotated = [[pca(batch) for batch in split] for split in outputs]
-    variances = sum(batch.square().sum((0, 2, 3)) for batch in rotated[0])
-    scale = (variances + SHRINKAGE * variances[0]).rsqrt() * variances.mean().sqrt()
+    for split in outputs:
+        for place, batch in enumerate(split):
+            split[place] = normalization(batch).half()
+    yield 0, Splits(*outputs)
     for width in widths:
-        yield (
-            width,
-            Splits(
-                *(
-                    [(batch[:, :width] * scale[:width, None, None]).half() for batch in split]
-                    for split in rotated
-                )
-            ),
+        variances = sum(batch.square().sum((0, 2, 3)) for batch in rotated[0])
+        scale = (variances + SHRINKAGE * variances[0]).rsqrt() * variances.mean().sqrt()
+        parts = (
+            [(batch * scale[:, None, None])[:, :width].half() for batch in split]
+            for split in rotated
         )
+        yield width, Splits(*parts)
 
 
 @torch.no_grad()

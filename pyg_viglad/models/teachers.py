@@ -231,6 +231,8 @@ class BackboneFeatures(nn.Module):
 
         if not timm.is_model(name):
             raise ValueError(f"Expected 'backbone' to be a timm model (got {name!r})")
+        if not strides or list(strides) != sorted(set(strides)):
+            raise ValueError(f"Expected 'strides' in ascending order (got {list(strides)})")
         state = None if weights is None else read_tensors(weights, "backbone weights")[0]
         try:
             with torch.device("meta"):  # without weights, for its strides alone
@@ -239,7 +241,7 @@ class BackboneFeatures(nn.Module):
             raise ValueError(f"Expected options of the backbone {name!r} ({error})") from error
         # Of several maps of one stride, the last.
         levels = {info["reduction"]: level for level, info in enumerate(plan.feature_info)}
-        if not strides or any(stride not in levels for stride in strides):
+        if any(stride not in levels for stride in strides):
             wanted = " and ".join(str(stride) for stride in strides)
             known = ", ".join(str(stride) for stride in levels)
             raise ValueError(

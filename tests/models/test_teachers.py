@@ -213,6 +213,9 @@ def test_bad_backbones(tmp_path):
         BackboneFeatures(NAME, tmp_path / "bad.pth")
     with pytest.raises(ValueError, match=r"strides 3 and 16 \(got '.*' with 2, 4, 8, 16, 32\)"):
         BackboneFeatures(NAME, strides=(3, 16))
+    for strides in ((), (16, 8), (8, 8)):
+        with pytest.raises(ValueError, match="'strides' in ascending order"):
+            BackboneFeatures(NAME, strides=strides)
     with pytest.raises(ValueError, match="options of the backbone 'mobilenetv3_small_050'"):
         BackboneFeatures(NAME, colour="red")
 

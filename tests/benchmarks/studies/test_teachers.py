@@ -44,10 +44,11 @@ def test_whitens_as_the_model_does():
         [torch.einsum("dc,bchw->bdhw", mix, torch.randn(4, 6, 9, 9, generator=generator))]
         for _ in range(3)
     ]
-    (_, plain), (width, features) = teachers.whiten(outputs, [3])
-    assert width == 3
     expected = Whitening(6, 3, teachers.SHRINKAGE)
     expected.fit(outputs[0])
-    assert torch.allclose(plain.test[0].float(), expected.standardize(outputs[2][0]), atol=5e-3)
-    ratio = features.test[0].float() / expected(outputs[2][0])
+    test = outputs[2][0]
+    (_, plain), (width, features) = teachers.whiten(outputs, [3])
+    assert width == 3
+    assert torch.allclose(plain.test[0].float(), expected.standardize(test), atol=5e-3)
+    ratio = features.test[0].float() / expected(test)
     assert torch.allclose(ratio, ratio.median().expand_as(ratio), rtol=0.1)
