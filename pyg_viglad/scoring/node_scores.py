@@ -228,12 +228,8 @@ class NodeNeighbors(NodeScorer):
     :math:`\mathcal{N}_k^{elsewhere}(i)` the nearest ones whose windows do not touch that of :math:`i`.
     Patches that are normal only elsewhere score high; rare patches, far from everything, do not.
     :math:`z` are the teacher's window means in the linear discriminant directions that separate the
-    positions, whitened within positions. Each window size is standardised over m validation images; the
+    positions, whitened within positions. Each window size is standardised over validation images; the
     sizes are then added. It suits images whose parts have fixed positions.
-
-    Few images tell little of the spread of their maxima. Its ratio r to the spread of all nodes' scores,
-    in squares, is therefore averaged with that of the other window sizes,
-    :math:`w(m) r + (1 - w(m)) \bar r` with :math:`w(m) = m^2 / (m^2 + 20^2)`; with a single image it is 1.
 
     With ``mirrored`` the training images' mirror images (left-right and upside down) count as elsewhere
     and enter the directions as classes of their own. This finds many more mirrored parts; leave it off
@@ -342,17 +338,11 @@ class NodeNeighbors(NodeScorer):
         """Estimates mean and standard deviation of every window size's maxima on validation features."""
         scores = torch.cat([self._scores(batch) for batch in batches]).double()
         maxima = scores.amax(2)
-        # Few maxima tell little of their spread. That of all nodes is known better: by it, the ratio of
-        # both is averaged over the window sizes.
+        center, scale = maxima.mean(0), maxima.std(0, correction=0)
+        # Of one image, or copies of it, the spread of the nodes' scores is all there is.
         spread = scores.std((0, 2), correction=0)
-        spread = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
-        ratio = (maxima.std(0, correction=0) / spread).square()
-        pooled = ratio.mean()
-        if pooled > 1e-6:
-            ratio = torch.lerp(pooled, ratio, _own_share(len(maxima)))
-        else:  # one image, or copies of it
-            ratio = torch.ones_like(ratio)
-        self._store(center=maxima.mean(0), scale=ratio.sqrt() * spread)
+        scale = torch.where(scale > 1e-3 * spread, scale, spread)
+        self._store(center=center, scale=torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
 
     def forward(self, features: Tensor) -> Tensor:
         """Computes every node's score."""
