@@ -1,6 +1,7 @@
 """Anomaly maps, statistics of normal images, and scores of nodes."""
 
 from pyg_viglad.scoring.anomaly_maps import anomaly_map, peak, place_map
+from pyg_viglad.scoring.composition import GraphComposition, OddKind
 from pyg_viglad.scoring.node_scores import (
     NodeGaussian,
     NodeNeighbors,
@@ -20,12 +21,14 @@ from pyg_viglad.scoring.statistics import (
 
 __all__ = [
     "ChannelNormalization",
+    "GraphComposition",
     "Mahalanobis",
     "MapCalibration",
     "NodeGaussian",
     "NodeNeighbors",
     "NodeScorer",
     "NodeScorerName",
+    "OddKind",
     "PseudoFusion",
     "PseudoKind",
     "Standardization",
