@@ -10,7 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 from nbclient.exceptions import CellExecutionError
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from examples.run_notebooks import HERE, execute, find_notebooks, main, strip, write
 
@@ -45,14 +45,35 @@ def stored(request):
 
 
 def test_there_are_notebooks():
-    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
     listed = re.findall(r"\((\w+\.ipynb)\)", (HERE / "README.md").read_text(encoding="utf-8"))
     assert listed == [path.name for path in NOTEBOOKS]
+
+
+def draw_boards(folder):
+    """Draws boards with screws in the place of the photographs of notebook 06, named as these are."""
+    generator = np.random.default_rng(0)
+    folder.mkdir()
+    screws = [*["1111"] * 15, *["1011", "0111", "1001", "1100", "0001", "0000"] * 2]
+    for number, present in enumerate(screws):
+        board = Image.fromarray(
+            generator.normal(170, 12, (160, 120, 3)).clip(0, 255).astype("uint8")
+        )
+        pen = ImageDraw.Draw(board)
+        for place, there in enumerate(present):
+            x = 35 + 50 * (place % 2) + int(generator.integers(-3, 4))
+            y = 45 + 70 * (place // 2) + int(generator.integers(-3, 4))
+            radius, color = (10, (60, 70, 90)) if there == "1" else (5, (20, 10, 5))
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+        board.save(folder / f"{number}_{present}.jpg")
 
 
 def test_runs(stored, tmp_path, monkeypatch):
     path, before = stored
     monkeypatch.setenv("ITERATIONS", "2")
+    if path.name.startswith("06"):
+        draw_boards(tmp_path / "boards")
+        monkeypatch.setenv("FOUR_SCREWS", str(tmp_path / "boards"))
     text = path.read_bytes()
     after = execute(path, tmp_path)
     assert path.read_bytes() == text

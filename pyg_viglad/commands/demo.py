@@ -46,7 +46,7 @@ def demo(
         model={
             "size": "small",
             "image_size": _IMAGE_SIZE,
-            "node_scorer": "neighbors",
+            "node_scorer": {"type": "neighbors", "shrinkage": 0.0},  # there are images enough
             "quantiles": (0.9, 0.999),  # the paper's for Digit Anatomy
         },
         fit={"batch_size": 2, "lr": 1e-3},
