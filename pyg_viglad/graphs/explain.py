@@ -403,7 +403,7 @@ def _inputs(
         if isinstance(target, str):
             with torch.no_grad(), evaluation_mode(model):
                 target = (
-                    model.teacher_features(normal)
+                    model.target_features(normal)
                     if target == "teacher"
                     else model.student_features(normal, "student_second")
                 )

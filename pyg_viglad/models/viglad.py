@@ -461,8 +461,8 @@ class ViGLAD(
             return self.teacher_normalization.standardize(self.teacher(images))
 
     @torch.no_grad()
-    def _target(self, images: Tensor) -> Tensor:
-        """Computes what student and autoencoder imitate, of ImageNet-normalised images."""
+    def target_features(self, images: Tensor) -> Tensor:
+        """Computes what student and autoencoder imitate: the teacher's features, maybe whitened."""
         return self.teacher_normalization(self.teacher(images))  # type: ignore[no-any-return]
 
     def student_features(
@@ -508,7 +508,9 @@ class ViGLAD(
         """
         images = to_batch(images, self.image_size)
         normal = self.normalize(images)
-        target = self._target(normal) if teacher is None else self.teacher_normalization(teacher)
+        target = (
+            self.target_features(normal) if teacher is None else self.teacher_normalization(teacher)
+        )
         parts: dict[str, Tensor] = {}
         if self.losses == "paper":
             first, second = self.student(normal).chunk(2, dim=1)
@@ -523,7 +525,7 @@ class ViGLAD(
             parts["penalty"] = first.square().mean()  # Eq. 15, second term
         if self.losses == "efficientad":
             normal = self.normalize(_jitter_color(images))
-            target = self._target(normal)
+            target = self.target_features(normal)
             second = self.student_features(normal, "student_second")
         reconstruction = self.autoencoder_features(normal)
         parts["autoencoder_teacher"] = F.mse_loss(reconstruction, target)  # Eq. 16

@@ -169,7 +169,7 @@ def test_adapters_use_the_weights_of_the_file(backbone, tmp_path):
         options = {**backbone, "weights": path}
         detector = make_detector("patchcore", (SIDE, SIDE), coreset_ratio=0.2, **options)
         detector.fit(normal(4), normal(2, 5), tmp_path)
-        state = detector.model.feature_extractor.features.net.state_dict()
+        state = detector.model.feature_extractor.features.net.model.state_dict()
         assert torch.equal(
             state["conv_stem.weight"],
             (other if path.endswith("other.safetensors") else _of(backbone)).state_dict()[
