@@ -15,8 +15,8 @@ __all__ = ["ViGStage"]
 class ViGStage(nn.Module):
     r"""A stage of :class:`~pyg_viglad.nn.ConvViG` blocks on the feature map of any network.
 
-    The positions of the map are the nodes, one graph per image, which every block builds anew from its own
-    features: after a convolutional backbone, each position also receives messages from the most similar
+    Each position of the map is a node, and every block computes the graph of each image from its own
+    features: after a convolutional backbone, a position also receives messages from the most similar
     positions of the whole image. The stage serves as the head of a classifier or as a part of the
     autoencoder of a :class:`~pyg_viglad.ViGLAD`; the paper leaves open whether its blocks help there.
 

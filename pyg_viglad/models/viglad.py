@@ -68,9 +68,7 @@ ImageSource = Tensor | Dataset[Any] | Iterable[Any]
 
 _BATCH_SIZE = 8  # images per batch while statistics are fitted
 _COMPONENTS = 384  # principal components of a backbone's features, without whitening
-_PSEUDO_ANOMALIES = (
-    240  # made for fusion="pseudo", at least one and at most eight per image and kind
-)
+_PSEUDO_ANOMALIES = 240  # for fusion="pseudo"; at least one and at most eight per image and kind
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 _MODEL_CARD = """---
@@ -540,7 +538,7 @@ class ViGLAD(
         with torch.no_grad():
             output = self.teacher(normal)
             teacher = self.teacher_normalization.standardize(output)
-            target = self.teacher_normalization(output)
+            target = self.teacher_normalization.project(teacher)
         return Features(teacher, first, second, self.autoencoder_features(normal), target)
 
     def forward(self, images: Tensor | Batch) -> Prediction:

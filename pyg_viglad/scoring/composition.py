@@ -1,14 +1,14 @@
 """The composition of an image, A_c: how many nodes and components it has of each kind."""
 
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_viglad.scoring.statistics import Statistics, Whitening
+from pyg_viglad.scoring.statistics import StatisticsOfImages, Whitening
 
 __all__ = ["GraphComposition", "OddKind"]
 
@@ -35,7 +35,7 @@ class OddKind(NamedTuple):
     nodes: Tensor
 
 
-class GraphComposition(Statistics):
+class GraphComposition(StatisticsOfImages):
     r"""Judges an image by how many nodes and connected components it has of each kind.
 
     .. math::
@@ -225,13 +225,6 @@ class GraphComposition(Statistics):
 
     def _deviations(self, numbers: Tensor) -> Tensor:
         return (numbers.sqrt() - self.mean) / self.std
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # The sizes of the buffers depend on the images: they are taken from the saved model.
-        for name, buffer in self.named_buffers(recurse=False):
-            if prefix + name in state_dict:
-                setattr(self, name, buffer.new_empty(state_dict[prefix + name].shape))
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Shows kinds, window, stride, directions and the least component."""

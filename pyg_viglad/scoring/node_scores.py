@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_viglad.scoring.statistics import Statistics
+from pyg_viglad.scoring.statistics import StatisticsOfImages
 
 __all__ = ["NodeGaussian", "NodeNeighbors", "NodeScorer", "NodeScorerName", "make_node_scorer"]
 
@@ -19,7 +19,7 @@ _SAMPLE = 20_000  # vectors from which a covariance is estimated
 _FEW = 20  # images from which an estimate of one node and that of all nodes count alike
 
 
-class NodeScorer(Statistics):
+class NodeScorer(StatisticsOfImages):
     """Base class of scorers of nodes, which lie on a grid over the teacher's feature map.
 
     Node (r, c) covers the cells from ``stride * r`` and ``stride * c`` on, ``window`` in each direction.
@@ -65,13 +65,6 @@ class NodeScorer(Statistics):
             raise ValueError(
                 f"Expected 'mirrors' where 'mirrored' is set and only there (got {len(mirrors)} lists)"
             )
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # The sizes of the buffers depend on the images: they are taken from the saved model.
-        for name, buffer in self.named_buffers(recurse=False):
-            if prefix + name in state_dict:
-                setattr(self, name, buffer.new_empty(state_dict[prefix + name].shape))
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class NodeGaussian(NodeScorer):

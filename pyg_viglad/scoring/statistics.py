@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ __all__ = [
     "MapCalibration",
     "Standardization",
     "Statistics",
+    "StatisticsOfImages",
     "Whitening",
     "upper_quantile",
 ]
@@ -50,6 +52,19 @@ class Statistics(nn.Module):
     def extra_repr(self) -> str:
         """Shows whether the module is fitted."""
         return "" if self.fitted else "not fitted"
+
+
+class StatisticsOfImages(Statistics):
+    """Base class of statistics whose buffers have sizes that depend on the images.
+
+    Loading a saved model takes the sizes from it.
+    """
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name, buffer in self.named_buffers(recurse=False):
+            if prefix + name in state_dict:
+                setattr(self, name, buffer.new_empty(state_dict[prefix + name].shape))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class ChannelNormalization(Statistics):
@@ -94,9 +109,13 @@ class ChannelNormalization(Statistics):
         self._require_fit()
         return (features - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
 
+    def project(self, standardized: Tensor) -> Tensor:
+        """Returns standardised features as they are."""
+        return standardized
+
     def forward(self, features: Tensor) -> Tensor:
-        """Standardises features."""
-        return self.standardize(features)
+        """Standardises features, then projects them."""
+        return self.project(self.standardize(features))
 
 
 class Whitening(ChannelNormalization):
@@ -165,10 +184,10 @@ class Whitening(ChannelNormalization):
         scale = scale / (variances * scale.square()).mean().sqrt().clamp(min=1e-6)
         self._store(mean=mean, std=std, projection=(axes * scale).T)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Whitens features, also under autocast in the buffers' precision."""
-        with torch.autocast(features.device.type, enabled=False):
-            return F.conv2d(self.standardize(features), self.projection[:, :, None, None])
+    def project(self, standardized: Tensor) -> Tensor:
+        """Whitens standardised features, also under autocast in the buffers' precision."""
+        with torch.autocast(standardized.device.type, enabled=False):
+            return F.conv2d(standardized, self.projection[:, :, None, None])
 
     def extra_repr(self) -> str:
         """Shows channels, directions and shrinkage."""
