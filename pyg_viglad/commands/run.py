@@ -56,10 +56,7 @@ def open_model(path: str | os.PathLike[str], device: str = "cpu") -> ViGLAD:
         FileNotFoundError: If there is no model.
         ValueError: If its files or the device cannot be used.
     """
-    folder = Path(path)
-    if (folder / "model").is_dir() and not (folder / "config.json").is_file():
-        folder = folder / "model"
-    return ViGLAD.from_pretrained(folder).to(open_device(device))
+    return ViGLAD.from_pretrained(path).to(open_device(device))
 
 
 def open_run(output: str | os.PathLike[str], command: str, config: dict[str, Any]) -> Path:

@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -46,7 +47,13 @@ from pyg_viglad.scoring import (
     pseudo_anomaly,
     upper_quantile,
 )
-from pyg_viglad.transforms import ImageNetNormalization, check_image_size, to_batch, to_image
+from pyg_viglad.transforms import (
+    ImageLike,
+    ImageNetNormalization,
+    check_image_size,
+    to_batch,
+    to_image,
+)
 
 __all__ = [
     "Feature",
@@ -611,39 +618,40 @@ class ViGLAD(
 
         Args:
             images: An image as :func:`~pyg_viglad.transforms.to_image` takes it (a path, a PIL image, an
-                array, a tensor, a ``Data``), a list or dataset of them, a tensor ``[B, 3, H, W]``, or a
-                ``Batch`` with such an ``img``.
-            batch_size: Images that pass the networks at once (default: 8).
+                array, a tensor), a tensor of several ``[B, C, H, W]``, a ``Data`` or ``Batch`` with either
+                as ``img``, or a list, dataset or iterator of any of these.
+            batch_size: Images that are read, resized, and pass the networks at once (default: 8).
             precision: Precision of the networks: ``"float32"`` (default), or ``"bfloat16"`` or
                 ``"float16"`` by autocast, where the hardware is faster in it. Scores then differ by about
                 a hundredth of their spread among normal images.
 
         Raises:
             FileNotFoundError: If an image file does not exist.
-            ValueError: If an image cannot be read or is too small, or the precision is unknown.
+            ValueError: If an image cannot be read or is too small, there is none, ``batch_size`` is below 1,
+                or the precision is unknown.
         """
         if precision not in get_args(Precision):
             known = ", ".join(get_args(Precision))
             raise ValueError(f"Expected 'precision' among {known} (got {precision!r})")
-        if isinstance(images, Batch):
-            images = images.img
-        if isinstance(images, Tensor):
-            several = images.dim() == 4
-        else:
-            several = isinstance(images, list | tuple | Dataset)
-        resized = []
-        for given in (images[i] for i in range(len(images))) if several else [images]:
-            image = to_image(given)
-            name = os.fspath(given) if isinstance(given, str | os.PathLike) else ""
-            check_image_size(image.size(1), image.size(2), name)
-            resized.append(to_batch(image[None], self.image_size))
-        if not resized:
-            raise ValueError("Expected at least one image (got none)")
+        if batch_size < 1:
+            raise ValueError(f"Expected 'batch_size' to be at least 1 (got {batch_size})")
         half = precision != "float32"
         dtype = getattr(torch, precision) if half else torch.bfloat16
+        resized = map(self._read, _each_image(images))
+        parts = []
         with evaluation_mode(self), torch.autocast(self.device.type, dtype, enabled=half):
-            batches = torch.cat(resized).split(batch_size)
-            return Prediction.cat([self(batch.to(self.device)) for batch in batches])
+            while batch := list(islice(resized, batch_size)):
+                parts.append(self(torch.cat(batch).to(self.device)))
+        if not parts:
+            raise ValueError("Expected at least one image (got none)")
+        return Prediction.cat(parts)
+
+    def _read(self, given: ImageLike) -> Tensor:
+        """Reads an image and resizes it, ``[1, 3, *image_size]``."""
+        image = to_image(given)
+        name = os.fspath(given) if isinstance(given, str | os.PathLike) else ""
+        check_image_size(image.size(1), image.size(2), name)
+        return to_batch(image[None], self.image_size)
 
     def graphs(self, images: Tensor | Batch, blocks: bool = False) -> dict[str, Batch]:
         """Returns the graph autoencoder's graphs of the images (Fig. 5), in evaluation mode.
@@ -823,7 +831,8 @@ class ViGLAD(
         """Loads a model that was saved by ``save_pretrained``, in evaluation mode; nothing is unpickled.
 
         Args:
-            pretrained_model_name_or_path: A folder, or ``"user/name"`` on the Hugging Face Hub.
+            pretrained_model_name_or_path: A folder, that of a run with ``model`` inside, or ``"user/name"``
+                on the Hugging Face Hub.
             **options: ``operator``, ``graph``, ``autoencoder`` or ``teacher``, if the model was saved with a
                 custom one; ``revision``, ``token``, ``cache_dir``, ``local_files_only`` and
                 ``force_download`` of the hub.
@@ -837,6 +846,8 @@ class ViGLAD(
 
         name = os.fspath(pretrained_model_name_or_path)
         folder = Path(name).expanduser()
+        if (folder / "model").is_dir() and not (folder / "config.json").is_file():
+            folder = folder / "model"
         hub = {key: options.pop(key) for key in _HUB_OPTIONS if key in options}
         files = [folder / file for file in ("config.json", "model.safetensors")]
         if _HUB_NAME.fullmatch(name) and not folder.parent.exists():
@@ -947,10 +958,27 @@ def _spatial_mean(maps: Tensor) -> Tensor:
     return maps.float().mean((2, 3))
 
 
+def _each_image(images: Any) -> Iterator[Any]:
+    """Iterates over the images of whatever holds one or several, reading each when it is asked for."""
+    items: Any = [images]
+    if isinstance(images, Dataset) and hasattr(images, "__len__"):
+        items = (images[i] for i in range(len(images)))
+    elif isinstance(images, list | tuple | Dataset | DataLoader | Iterator):
+        items = images
+    for item in items:
+        image = item.img if isinstance(item, Data) and "img" in item else item
+        if isinstance(image, Tensor) and image.dim() == 4:
+            yield from image
+        else:
+            yield image
+
+
 def _batches(source: ImageSource, device: torch.device) -> Iterator[Tensor]:
     """Iterates over batches of images ``[B, 3, H, W]``."""
     batches: Iterable[Any]
-    if isinstance(source, Tensor):
+    if isinstance(source, Data):
+        batches = [source]
+    elif isinstance(source, Tensor):
         batches = source.split(_BATCH_SIZE)
     elif hasattr(source, "__getitem__") and not isinstance(source, list | tuple):
         dataset: Any = source
@@ -960,7 +988,7 @@ def _batches(source: ImageSource, device: torch.device) -> Iterator[Tensor]:
     else:
         batches = source
     for batch in batches:
-        images = batch.img if isinstance(batch, Data) else batch
+        images = batch.img if isinstance(batch, Data) and "img" in batch else batch
         if not isinstance(images, Tensor):
             raise ValueError(f"Expected batches of images (got a {type(images).__name__})")
         yield images.to(device)

@@ -100,7 +100,7 @@ def to_batch(
         Images ``[B, 3, *image_size]``.
 
     Raises:
-        ValueError: If shape, type or range are not those above.
+        ValueError: If there is no image, or shape, type or range are not those above.
 
     Example:
         >>> to_batch(torch.rand(2, 3, 40, 60), (32, 48)).shape
@@ -113,8 +113,10 @@ def to_batch(
         raise ValueError(f"Expected images [B, 3, H, W] (got {shape})")
     if not images.is_floating_point():
         raise ValueError(f"Expected floating-point images (got {images.dtype})")
+    if not len(images):
+        raise ValueError("Expected at least one image (got none)")
     check_image_size(images.size(2), images.size(3))
-    if not normalized and images.numel():
+    if not normalized:
         _check_range(images)
     if image_size is not None and images.shape[-2:] != image_size:
         images = F.interpolate(

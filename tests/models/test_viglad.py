@@ -1,4 +1,5 @@
 import json
+import weakref
 from types import SimpleNamespace
 from typing import get_args
 
@@ -8,7 +9,7 @@ import torch
 from huggingface_hub.errors import RepositoryNotFoundError
 from PIL import Image
 from torch import nn
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GraphConv, MeanAggregation
 
@@ -329,10 +330,11 @@ def test_save_and_load(fitted, tmp_path):
         "config.json",
         "model.safetensors",
     ]
-    loaded = ViGLAD.from_pretrained(tmp_path / "model")
     images = normal_images(2, seed=9)
-    for ours, theirs in zip(fitted(images), loaded(images), strict=True):
-        assert torch.equal(ours, theirs)
+    for folder in (tmp_path / "model", tmp_path):  # that of the model, and of a run
+        loaded = ViGLAD.from_pretrained(folder)
+        for ours, theirs in zip(fitted(images), loaded(images), strict=True):
+            assert torch.equal(ours, theirs)
     assert json.loads((tmp_path / "model" / "config.json").read_text())["size"] == "small"
 
 
@@ -567,8 +569,56 @@ def test_predict_takes_what_people_have(fitted, tmp_path):
     expected = fitted.predict(normal_images(3)).score
     for several in (items, Batch.from_data_list(items), Subset(items, range(3))):
         assert torch.allclose(fitted.predict(several).score, expected, atol=1e-4)
+    pair = Data(img=normal_images(3)[:2])
+    for several in (pair, [pair], [pair.img], iter(pair.img), DataLoader(pair.img, 2)):
+        assert torch.allclose(fitted.predict(several).score, expected[:2], atol=1e-4)
     with pytest.raises(FileNotFoundError):
         fitted.predict(tmp_path / "none.png")
+    with pytest.raises(ValueError, match=r"'batch_size' to be at least 1 \(got 0\)"):
+        fitted.predict(pair, batch_size=0)
+    with pytest.raises(ValueError, match=r"Expected a path.*got tuple"):  # is the second a label?
+        fitted.predict(TensorDataset(pair.img, torch.zeros(2)))
+
+
+def test_images_are_read_batch_by_batch(fitted):
+    """A list of large images takes no more memory than one batch of them."""
+    read, alive = [], weakref.WeakSet()
+
+    class Large(Dataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, number):
+            assert len(alive) < 2
+            read.append(number)
+            alive.add(image := torch.rand(3, 200, 300))
+            return image
+
+    seen = []
+    hook = fitted.student.register_forward_hook(lambda *_: seen.append(len(read)))
+    prediction = fitted.predict(Large(), batch_size=2)
+    hook.remove()
+    assert seen == [2, 4, 5]
+    assert prediction.score.shape == (5,)
+
+
+def test_no_images():
+    none = torch.empty(0, 3, 96, 96)
+    model = ViGLAD("small", 96)
+    model.fit_statistics(normal_images(4), normal_images(2, seed=1))
+    for call in (
+        model,
+        model.predict,
+        model.loss,
+        model.graphs,
+        model.feature_graphs,
+        model.fit_teacher_statistics,
+        lambda images: model.fit_statistics(images, normal_images(2)),
+        lambda images: model.fit_statistics(normal_images(4), images),
+    ):
+        for images in (none, Data(img=none)):
+            with pytest.raises(ValueError, match=r"Expected at least one .*got none"):
+                call(images)
 
 
 def test_calls_that_fail_leave_the_training_mode():
@@ -597,6 +647,8 @@ def test_datasets_of_more_than_images():
     pairs = TensorDataset(normal_images(2), torch.zeros(2))
     with pytest.raises(ValueError, match=r"batches of images \(got a list\)"):
         model.fit_statistics(pairs, normal_images(2))
+    with pytest.raises(ValueError, match=r"batches of images \(got a Data\)"):
+        model.fit_statistics([Data(x=torch.zeros(2, 3))], normal_images(2))
 
 
 def test_graphs_of_figure_5(fitted):
