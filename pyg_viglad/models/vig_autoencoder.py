@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from itertools import chain
+from threading import Lock
 from typing import Any, TypeAlias
 
 import torch
@@ -303,10 +304,27 @@ class ViGAutoEncoder(PyramidTrunk):
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Sets a module to evaluation mode in this context, and back to its own mode after it."""
-    training = module.training
-    module.eval()
+    """Sets a module to evaluation mode in this context, and all its parts back to their own modes after it.
+
+    Threads may do so at once: a part goes back when the last of them leaves.
+    """
+    parts = list(module.modules())
+    with _lock:
+        for part in parts:
+            users, training = _evaluating.get(part, (0, part.training))
+            _evaluating[part] = users + 1, training
+            part.training = False
     try:
         yield
     finally:
-        module.train(training)
+        with _lock:
+            for part in parts:
+                users, training = _evaluating.pop(part)
+                if users > 1:
+                    _evaluating[part] = users - 1, training
+                elif training:
+                    part.training = True
+
+
+_lock = Lock()
+_evaluating: dict[nn.Module, tuple[int, bool]] = {}  # number of contexts, mode before the first

@@ -549,14 +549,15 @@ class ViGLAD(
         return Features(teacher, first, second, self.autoencoder_features(normal), target)
 
     def forward(self, images: Tensor | Batch) -> Prediction:
-        """Computes scores and anomaly maps.
+        """Computes scores and anomaly maps, in evaluation mode.
 
         Raises:
             ValueError: If the statistics are not fitted, or images are not ``[B, 3, H, W]`` in [0, 1].
         """
         if not self.fitted:
             raise ValueError("Expected fit_statistics() before scores (got a model without them)")
-        features = self.features(images)
+        with evaluation_mode(self):
+            features = self.features(images)
         with torch.autocast(self.device.type, enabled=False):  # scores are float32
             scores = self._score(self._distances(features))
             paper, total = self._fuse(scores)
@@ -614,7 +615,7 @@ class ViGLAD(
     def predict(
         self, images: Any, batch_size: int = 8, precision: Precision = "float32"
     ) -> Prediction:
-        """Computes scores and maps of images in any form, in evaluation mode and without gradients.
+        """Computes scores and maps of images in any form, without gradients; threads may do so at once.
 
         Args:
             images: An image as :func:`~pyg_viglad.transforms.to_image` takes it (a path, a PIL image, an
@@ -639,7 +640,7 @@ class ViGLAD(
         dtype = getattr(torch, precision) if half else torch.bfloat16
         resized = map(self._read, _each_image(images))
         parts = []
-        with evaluation_mode(self), torch.autocast(self.device.type, dtype, enabled=half):
+        with torch.autocast(self.device.type, dtype, enabled=half):
             while batch := list(islice(resized, batch_size)):
                 parts.append(self(torch.cat(batch).to(self.device)))
         if not parts:
@@ -721,7 +722,7 @@ class ViGLAD(
 
         Gaussians are fitted on the training images; quantiles, scales and threshold on the validation
         images. The teacher's channel statistics are fitted first if they are missing. The networks run in
-        evaluation mode and without autocast.
+        evaluation mode, in which the model stays, and without autocast.
 
         Args:
             train: The training images: a tensor ``[n, 3, H, W]``, a dataset of tensors or of ``Data`` with
@@ -790,6 +791,7 @@ class ViGLAD(
                 self.pseudo_fusion.fit(_parts(scores), pseudo)
             total = self._fuse(scores)[1]
             self.threshold = upper_quantile(total, self.threshold_quantile).to(self.threshold)
+        self.eval()
 
     def _pseudo_parts(self, validation: ImageSource, number: int) -> dict[str, Tensor]:
         """Computes the parts of the score of pseudo-anomalies of ``number`` validation images."""

@@ -1,5 +1,6 @@
 import json
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import get_args
 
@@ -621,15 +622,45 @@ def test_no_images():
                 call(images)
 
 
-def test_calls_that_fail_leave_the_training_mode():
-    model = ViGLAD("small", 96, PDN("small", 6), "conv").train()
-    with pytest.raises(ValueError, match="fit_statistics"):
-        model.predict(normal_images(1))
-    assert model.training
-    model.fit_teacher_statistics(normal_images(2))
-    with pytest.raises(ValueError, match="at least one validation image"):
-        model.fit_statistics(normal_images(2), [])
-    assert model.student.training
+def test_modes_are_kept():
+    model = ViGLAD("small", 96, PDN("small", 6), "conv")
+    images = normal_images(4)
+    model.fit_statistics(images, normal_images(2, seed=1))
+    assert not any(part.training for part in model.modules())  # ready for use
+    model.train().student.eval()
+    model.teacher.conv1.train()
+    modes = [part.training for part in model.modules()]
+    model.student.register_forward_pre_hook(lambda *_: seen.append(model.autoencoder.training))
+    for call in (model, model.predict, model.feature_graphs):
+        seen = []
+        call(images)
+        assert seen == [False]
+        assert [part.training for part in model.modules()] == modes, call
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    model.autoencoder.register_forward_hook(fail)
+    for call in (model, model.predict, lambda images: model.fit_statistics(images, images)):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            call(images)
+        assert [part.training for part in model.modules()] == modes, call
+
+
+@pytest.mark.parametrize("autoencoder", ["vig", "conv"])
+def test_threads_judge_at_once(autoencoder):
+    torch.manual_seed(0)
+    model = ViGLAD("small", 96, PDN("small", 6), autoencoder)
+    model.fit_statistics(normal_images(4), normal_images(2, seed=1))
+    image = normal_images(1, seed=2)
+    expected = model.predict(image).score
+    kept = {key: value.clone() for key, value in model.state_dict().items()}
+    model.train()
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit((model, model.predict)[number % 2], image) for number in range(12)]
+    assert all(torch.equal(call.result().score.detach(), expected) for call in calls)
+    assert all(torch.equal(value, kept[key]) for key, value in model.state_dict().items())
+    assert model.autoencoder.training
 
 
 def test_training_images_that_can_be_read_once_only():
