@@ -37,7 +37,8 @@ def main(args: Sequence[str] | None = None) -> None:
         args: The arguments; by default those of the process.
 
     Raises:
-        SystemExit: With code 1 where a command failed, 2 where the options do not fit, 130 on Ctrl-C.
+        SystemExit: With code 1 where a command failed, 2 where the options do not fit, 130 on Ctrl-C, 143
+            on SIGTERM in a training.
     """
     parser = CommandParser(prog="pyg-viglad", description="Detects logical anomalies in images.")
     parser.add_commands(_COMMANDS)
@@ -51,11 +52,9 @@ def main(args: Sequence[str] | None = None) -> None:
         command(**_expand_home(options))
     except (ValueError, OSError, ImportError) as error:
         _fail(str(error), 1)
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if KeyboardInterrupt in (type(stop), type(stop.__context__)):  # of Lightning: SystemExit
-            print("pyg-viglad: interrupted", file=sys.stderr)
-            raise SystemExit(130) from None
-        raise
+    except KeyboardInterrupt as stop:
+        print(f"pyg-viglad: interrupted {stop}".rstrip(), file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 class CommandParser(ArgumentParser):

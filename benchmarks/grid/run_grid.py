@@ -154,7 +154,11 @@ def _run_in_processes(
 def _work(jobs: list[Job], device: str, threads: int) -> None:
     torch.set_num_threads(threads)
     threadpool_limits(threads)
-    if run_cells(jobs, device)[0].state == "busy":
+    try:
+        outcome = run_cells(jobs, device)[0]
+    except KeyboardInterrupt:  # told by the process that waits for this one
+        raise SystemExit(130) from None
+    if outcome.state == "busy":
         raise SystemExit(_BUSY)
 
 

@@ -21,6 +21,7 @@ def demo(
     iterations: int = 400,
     seed: int = 0,
     num_wrong_cells: int = 1,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Train ViGLAD on handwritten digits in at most five minutes and show what it finds.
 
@@ -33,6 +34,8 @@ def demo(
         iterations: Optimiser steps at most.
         seed: Seed of the images and of the training.
         num_wrong_cells: Number of wrong cells in each anomalous image, 1 to 9.
+        resume: Go on from the last checkpoint in the output folder; seed and num_wrong_cells have to be
+            the same.
 
     Returns:
         The metrics that metrics.json holds.
@@ -58,6 +61,7 @@ def demo(
             "devices": 1,
         },
         seed=seed,
+        resume=resume,
     )
     name = "mean image, pixel distance"
     print(format_table({name: baseline}, header=False))

@@ -58,7 +58,9 @@ def distill(
         num_workers: Processes that load images.
         trainer: Arguments of make_trainer; 60,000 steps by default, as EfficientAD takes.
         seed: Seed of weights and images.
-        resume: Go on from the last checkpoint in the output folder.
+        resume: Go on from the last checkpoint in the output folder, or from the beginning where there is
+            none yet, with its options: others than length, place and speed (trainer.*, but for
+            precision; num_workers), decay and licence are refused.
         licence: A sentence on the licence of backbone and images, kept in teacher.json.
     """
     config = dict(locals())
@@ -70,6 +72,7 @@ def distill(
     from pyg_viglad.models import BackboneFeatures, make_network, save_teacher
     from pyg_viglad.scoring import ChannelNormalization
     from pyg_viglad.training import DistillationModule
+    from pyg_viglad.training.checkpoint import run_trainer
     from pyg_viglad.training.data import StepSampler
 
     if image_size < 64 or image_size % 4:
@@ -81,7 +84,7 @@ def distill(
     features = BackboneFeatures(backbone, backbone_weights, **(backbone_options or {}))
     plain = PenaltyImages(images, 2 * image_size, augment=False, grayscale=0.0, seed=None)
     teacher = make_network(network, size, 384, padding=True)
-    checkpoint = find_checkpoint(Path(output), "teacher", teacher) if resume else None
+    checkpoint = find_checkpoint(config, "teacher", teacher) if resume else None
     folder = open_run(output, "distill", config)
     normalization = ChannelNormalization(384)
     statistics = folder / "target_statistics.pt"
@@ -108,7 +111,7 @@ def distill(
     )
     loader = DataLoader(crops, batch_size, sampler=sampler, num_workers=num_workers)
     module = DistillationModule(teacher, features, normalization, lr, weight_decay, decay)
-    loop.fit(module, loader, ckpt_path=checkpoint)
+    run_trainer(loop, module, loader, checkpoint)
     card = {
         "architecture": f"{network.upper()} {size}, 384 channels",
         "backbone": backbone,

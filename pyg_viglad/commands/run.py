@@ -1,7 +1,7 @@
 """Parts of all commands: the run's folder, its checkpoint, the trained model, options from signatures."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,23 @@ from pyg_viglad.files import write_text
 from pyg_viglad.models import ViGLAD
 
 __all__ = ["OptionsOf", "find_checkpoint", "open_device", "open_model", "open_run"]
+
+_CHECKPOINT = Path("checkpoints") / "last.ckpt"
+
+# Options that say where, how long and how fast a command runs, not what it computes.
+_FREE = {
+    *(
+        "output",
+        "resume",
+        "num_workers",
+        "fit.num_workers",
+        "fit.cache_teacher",
+        "decay",
+        "licence",
+    ),
+    *("trainer.max_steps", "trainer.max_minutes", "trainer.checkpoint_every", "trainer.progress"),
+    *("trainer.accelerator", "trainer.devices"),
+}
 
 
 class OptionsOf:
@@ -71,28 +88,39 @@ def open_run(output: str | os.PathLike[str], command: str, config: dict[str, Any
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"Expected 'output' to be a folder (got the file '{folder}')")
     folder.mkdir(parents=True, exist_ok=True)
-    given = {name: value for name, value in config.items() if value is not None}
+    if not config.get("resume"):  # else a checkpoint of other options would stand beside these
+        (folder / _CHECKPOINT).unlink(missing_ok=True)
+    given = {k: value for k, value in config.items() if value is not None and k != "resume"}
     text = yaml.safe_dump(given, sort_keys=False)
     write_text(folder / "config.yaml", f"# pyg-viglad {command} --config config.yaml\n{text}")
     return folder
 
 
-def find_checkpoint(folder: Path, name: str, module: Any) -> Path:
-    """Returns the last checkpoint of a run, after checking that it fits a module.
+def find_checkpoint(config: dict[str, Any], name: str, module: Any) -> Path | None:
+    """Returns the last checkpoint of a run, after checking that it fits.
 
     Args:
-        folder: The run's folder.
+        config: The options of the run that resumes. They may differ from those in the folder's
+            config.yaml in what says where, how long and how fast it runs.
         name: Name of the trained module within the Lightning module.
         module: The trained module.
 
+    Returns:
+        The checkpoint, or None where the run was interrupted before its first.
+
     Raises:
-        FileNotFoundError: If there is no checkpoint.
-        ValueError: If the file is not a checkpoint, or its weights are those of another configuration.
+        FileNotFoundError: If there is no run.
+        ValueError: If an option differs, the file is not a checkpoint, or its weights are those of
+            another configuration.
     """
     import torch
 
-    path = folder / "checkpoints" / "last.ckpt"
+    folder = Path(config["output"])
+    began = _check_options(folder / "config.yaml", config)
+    path = folder / _CHECKPOINT
     if not path.is_file():
+        if began:
+            return None
         raise FileNotFoundError(f"Expected a checkpoint to resume from (got no file '{path}')")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
@@ -108,3 +136,32 @@ def find_checkpoint(folder: Path, name: str, module: Any) -> Path:
                 f"{shape}): was it made with other options?"
             )
     return path
+
+
+def _check_options(file: Path, config: dict[str, Any]) -> bool:
+    """Compares options with those of the run that is resumed; returns whether there is one."""
+    import yaml
+
+    if not file.is_file():
+        return False
+    try:
+        before = dict(_flat(yaml.safe_load(file.read_text(encoding="utf-8"))))
+    except (ValueError, AttributeError, yaml.YAMLError) as error:
+        raise ValueError(f"Expected the options of a run in '{file}' to resume it") from error
+    for key, value in _flat(yaml.safe_load(yaml.safe_dump(config))):
+        # Options of None are not in the file, nor are those that came later than its run.
+        kept = before.get(key, None if key in config else value)
+        if key not in _FREE and value != kept:
+            raise ValueError(
+                f"Expected '{key}' as in '{file}' to resume its training, {kept!r} (got {value!r})"
+            )
+    return True
+
+
+def _flat(options: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Iterates over options by their names on the command line, such as ``fit.lr``."""
+    for name, value in options.items():
+        if isinstance(value, dict) and not prefix and name in ("model", "fit", "trainer"):
+            yield from _flat(value, f"{name}.")
+        else:
+            yield f"{prefix}{name}", value

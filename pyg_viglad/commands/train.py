@@ -1,7 +1,6 @@
 """``pyg-viglad train``: a detector from normal images."""
 
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 from pyg_viglad import training
@@ -43,7 +42,10 @@ def train(
         trainer: Arguments of make_trainer.
         penalty: Folder of natural images for the penalty; by default scikit-learn's two photographs.
         seed: Seed of weights, order and augmentation.
-        resume: Go on from the last checkpoint in the output folder.
+        resume: Go on from the last checkpoint in the output folder, or from the beginning where there is
+            none yet, with its options: others than length, place and speed (trainer.*, but for
+            precision; fit.num_workers, fit.cache_teacher) are refused. With more steps the learning
+            rate follows the new number.
 
     Returns:
         The metrics that metrics.json holds.
@@ -58,7 +60,7 @@ def train(
     natural = training.PenaltyImages(
         penalty, max(detector.image_size), length=loop.max_steps, seed=seed
     )
-    checkpoint = find_checkpoint(Path(output), "model", detector) if resume else None
+    checkpoint = find_checkpoint(config, "model", detector) if resume else None
     folder = open_run(output, "train", config)
     start = time.perf_counter()
     training.fit(

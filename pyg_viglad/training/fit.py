@@ -54,7 +54,8 @@ def fit(
         weight_decay: Weight decay of Adam.
         num_workers: Processes that load images.
         seed: Seed of the order of images and of what is drawn in the steps.
-        checkpoint: A checkpoint of the same training to resume from.
+        checkpoint: A checkpoint of the same training to resume from. With another number of steps the
+            learning rate follows the new one.
         cache_teacher: Whether the teacher's features of every training image are computed once and read
             from a memory-mapped file in each step. Images must then be the same in every round, which is
             checked. By default on a CPU if the data set has no ``transform``.
@@ -62,6 +63,8 @@ def fit(
             folder.
 
     Raises:
+        KeyboardInterrupt: After Ctrl-C, which lets the current step end and, with a trainer of
+            :func:`make_trainer`, writes a checkpoint.
         ValueError: If ``batch_size`` or the trainer's steps are below 1, there are fewer than two training
             images or no validation image, a loss is not finite, or with ``cache_teacher=True`` an image
             changes or the disk has too little space.
@@ -77,6 +80,7 @@ def fit(
         >>> fit(model, train, validation, trainer, penalty=PenaltyImages(size=96))  # doctest: +SKIP
         >>> model.save_pretrained("runs/digits/model")  # doctest: +SKIP
     """
+    from pyg_viglad.training.checkpoint import run_trainer
     from pyg_viglad.training.modules import ViGLADModule
 
     if batch_size < 1:
@@ -123,7 +127,7 @@ def fit(
         deque(teacher_outputs(), maxlen=0)
     model.train()
     module = ViGLADModule(model, lr, weight_decay, seed=seed, cache=cache)
-    trainer.fit(module, loaders, ckpt_path=checkpoint)
+    run_trainer(trainer, module, loaders, checkpoint)
     module.cache = None  # frees its file: the trainer keeps the module
     model.eval()
     model.fit_statistics(train, validation)
@@ -153,17 +157,17 @@ def make_trainer(
 
     Args:
         folder: Folder of ``checkpoints/last.ckpt`` and ``metrics.csv``.
-        max_steps: Optimiser steps (the paper: 100,000).
-        max_minutes: Stop after so many minutes at the latest.
+        max_steps: Optimiser steps (the paper: 100,000), with those before a checkpoint to resume from.
+        max_minutes: Stop after so many minutes at the latest, with those before a checkpoint.
         precision: Lightning's precision, such as ``32-true`` or ``bf16-mixed``.
         accelerator: Lightning's accelerator, such as ``cpu`` or ``gpu``.
         devices: Lightning's devices: a number or ``auto``.
-        checkpoint_every: Steps between checkpoints.
+        checkpoint_every: Steps between checkpoints; the last step, Ctrl-C and SIGTERM leave one too.
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If ``max_steps`` is below 1, ``max_minutes`` is not positive, or Lightning cannot use the
-            other arguments on this machine.
+        ValueError: If ``max_steps`` or ``checkpoint_every`` is below 1, ``max_minutes`` is not positive,
+            or Lightning cannot use the other arguments on this machine.
 
     Example:
         >>> import tempfile
@@ -176,18 +180,20 @@ def make_trainer(
 
     from lightning import Trainer
     from lightning.fabric.utilities.exceptions import MisconfigurationException
-    from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+    from lightning.pytorch.callbacks import TQDMProgressBar
     from lightning.pytorch.loggers import CSVLogger
 
-    if max_steps < 1:
-        raise ValueError(f"Expected 'max_steps' to be at least 1 (got {max_steps})")
+    from pyg_viglad.training.checkpoint import LastCheckpoint
+
+    for name, value in (("max_steps", max_steps), ("checkpoint_every", checkpoint_every)):
+        if value < 1:
+            raise ValueError(f"Expected {name!r} to be at least 1 (got {value})")
     if max_minutes is not None and max_minutes <= 0:
         raise ValueError(f"Expected 'max_minutes' above 0 (got {max_minutes})")
     folder = Path(folder).expanduser()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for notice in (
         "does not have many workers",
-        "Checkpoint directory",
         "Experiment logs directory",  # it holds config.yaml already
         "in eval mode at the start",  # the frozen teacher
         "smaller than the logging interval",
@@ -196,12 +202,7 @@ def make_trainer(
     ):
         warnings.filterwarnings("ignore", message=f"(?s).*{notice}")
     try:
-        checkpoints = ModelCheckpoint(
-            dirpath=folder / "checkpoints",
-            filename="last",
-            every_n_train_steps=checkpoint_every,
-            enable_version_counter=False,
-        )
+        checkpoints = LastCheckpoint(folder / "checkpoints" / "last.ckpt", checkpoint_every)
         return Trainer(
             accelerator=accelerator,
             devices=devices,

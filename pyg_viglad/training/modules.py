@@ -78,12 +78,14 @@ class ViGLADModule(LightningModule):
         # Fused: one pass over the weights instead of ten, the same steps to rounding.
         return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True)
 
-    def configure_optimizers(self) -> Any:
-        """Returns Adam and the one drop of the learning rate near the end."""
-        optimizer = self.make_optimizer()
+    def configure_optimizers(self) -> torch.optim.Adam:
+        """Returns Adam."""
+        return self.make_optimizer()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Sets the step's learning rate, with its one drop near the end."""
         drop = max(1, int(self.drop_at * int(self.trainer.estimated_stepping_batches)))
-        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [drop], gamma=0.1)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        _set_learning_rate(self, self.lr if self.global_step < drop else 0.1 * self.lr)
 
 
 class DistillationModule(LightningModule):
@@ -143,16 +145,24 @@ class DistillationModule(LightningModule):
         self.log_dict({"loss": value, "smooth_loss": self.smooth_loss}, prog_bar=True)
         return loss
 
-    def configure_optimizers(self) -> Any:
-        """Returns Adam over the teacher's weights and the decay of the learning rate."""
-        optimizer = torch.optim.Adam(
+    def configure_optimizers(self) -> torch.optim.Adam:
+        """Returns Adam over the teacher's weights."""
+        return torch.optim.Adam(
             self.teacher.parameters(), lr=self.lr, weight_decay=self.weight_decay
         )
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Sets the step's learning rate, with its decay at the end."""
         steps = int(self.trainer.estimated_stepping_batches)
         falling = max(1, round(self.decay * steps))
+        factor = min(1.0, (steps - self.global_step) / falling) if self.decay else 1.0
+        _set_learning_rate(self, self.lr * factor)
 
-        def factor(step: int) -> float:
-            return min(1.0, max(0.0, (steps - step) / falling)) if self.decay else 1.0
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+def _set_learning_rate(module: LightningModule, lr: float) -> None:
+    """Sets the learning rate of the next step.
+
+    A scheduler of torch would go on by the number of steps with which a checkpoint was made.
+    """
+    for group in module.trainer.optimizers[0].param_groups:
+        group["lr"] = lr

@@ -300,8 +300,8 @@ def test_distill(tmp_path, network):
     arguments = ["distill", "--images", str(images), "--output", str(tmp_path / "teacher")]
     arguments += ["--backbone", "mobilenetv3_small_050", "--backbone_weights", str(weights)]
     arguments += ["--image_size", "64", "--batch_size", "2", "--trainer.checkpoint_every", "1"]
-    arguments += ["--network", network]
-    main([*arguments, "--trainer.max_steps", "2", "--min_scale", "0.5"])
+    arguments += ["--network", network, "--min_scale", "0.5"]
+    main([*arguments, "--trainer.max_steps", "2"])
     main([*arguments, "--trainer.max_steps", "3", "--resume", "true", "--decay", "0.5"])
     teacher = load_teacher(tmp_path / "teacher" / "teacher.safetensors")
     assert str(teacher).startswith(f"{network.upper()}(small, 384")

@@ -1,0 +1,90 @@
+"""The checkpoint of a training, and how Ctrl-C ends one."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+__all__ = ["LastCheckpoint", "run_trainer"]
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps the last checkpoint of a training in one file.
+
+    It is written every so many steps, after the last step, and before an early end: by a limit of
+    time, by Ctrl-C (see :func:`run_trainer`) or by SIGTERM. These let the step in which they come
+    end, so that weights, optimizer and number of steps fit together.
+
+    Args:
+        path: The file.
+        every: Steps between two checkpoints.
+    """
+
+    def __init__(self, path: str | Path, every: int) -> None:
+        self.path = path
+        self.every = every
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Writes the checkpoint where one is due."""
+        stop = trainer.should_stop or trainer.received_sigterm
+        # All processes of a distributed training have to stop after the same step.
+        trainer.should_stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        step = trainer.global_step
+        if trainer.should_stop or step == trainer.max_steps or step % self.every == 0:
+            trainer.save_checkpoint(self.path)
+
+
+def run_trainer(
+    trainer: Trainer,
+    module: LightningModule,
+    loaders: Any,
+    checkpoint: str | Path | None = None,
+) -> None:
+    """Trains a module; Ctrl-C ends the training after the current step, with a checkpoint.
+
+    A second Ctrl-C ends it at once, with the last regular checkpoint. Lightning alone would exit
+    without a checkpoint and ignore Ctrl-C from then on.
+
+    Args:
+        trainer: The trainer; the checkpoint needs :class:`LastCheckpoint` among its callbacks.
+        module: The module to train.
+        loaders: Its data loaders.
+        checkpoint: A checkpoint to resume from.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C; it tells where the checkpoint is.
+        SystemExit: After SIGTERM, with code 143.
+    """
+    interrupted = False
+
+    def finish_step(*_: Any) -> None:
+        nonlocal interrupted
+        interrupted = trainer.should_stop = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.getsignal(signal.SIGINT)
+    # Not where the user has Ctrl-C ignored, nor in threads, which get no signals.
+    handled = callable(before) and threading.current_thread() is threading.main_thread()
+    if handled:
+        signal.signal(signal.SIGINT, finish_step)
+    try:
+        trainer.fit(module, loaders, ckpt_path=checkpoint)
+    except SIGTERMException as stop:
+        stop.code = 128 + signal.SIGTERM
+        raise
+    except BaseException as error:
+        # Lightning exits on a second Ctrl-C; processes that load images die from the first.
+        if interrupted or isinstance(error, SystemExit):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if handled:
+            signal.signal(signal.SIGINT, before)
+    if interrupted:
+        kept = trainer.checkpoint_callback
+        place = f", kept in '{kept.path}'" if isinstance(kept, LastCheckpoint) else ""
+        raise KeyboardInterrupt(f"after step {trainer.global_step}{place}")
