@@ -328,7 +328,9 @@ def select_image(graph: Data, number: int, name: str = "graph") -> Data:
     if isinstance(distance, Tensor) and tuple(distance.shape) == (edges.size(1),):
         one.distance = distance[inside[1]]
     for key, values in of_images.items():
-        if isinstance(values, Tensor):
+        if isinstance(values, list):
+            one[key] = values[number]
+        elif isinstance(values, Tensor):
             values = values if key == "img" else values.reshape(-1, 2)
             one[key] = values[[number]] if len(values) == images else values
     return one
@@ -352,8 +354,9 @@ def _grid(graph: Data) -> tuple[int, int]:
 def _image_sizes(graph: Data, images: int, name: str) -> Tensor:
     """Height and width of each image ``[B, 2]``, from ``img_size`` or else from ``img``."""
     img = getattr(graph, "img", None)
-    if getattr(graph, "img_size", None) is None and isinstance(img, Tensor):
-        return torch.tensor([img.shape[-2:]] * images)
+    if getattr(graph, "img_size", None) is None and isinstance(img, Tensor | list):
+        several = img if isinstance(img, list) else [img] * images
+        return torch.tensor([image.shape[-2:] for image in several])
     _check_field(graph, "img_size", name)
     sizes: Tensor = graph.img_size.reshape(-1, 2)
     if len(sizes) != images:

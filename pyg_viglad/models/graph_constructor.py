@@ -35,7 +35,7 @@ def grid_graphs(
         patches' centres in pixels (x to the right, y down).
 
     Raises:
-        ValueError: If there are hyperedges in the place of edges.
+        ValueError: If there are no images, or hyperedges in the place of edges.
 
     Example:
         >>> import torch
@@ -47,6 +47,8 @@ def grid_graphs(
     """
     if isinstance(edge_index, Hyperedges):
         raise ValueError("Expected edges (got hyperedges; see to_hypergraph)")
+    if x.size(0) == 0:
+        raise ValueError("Expected at least one image (got none)")
     nodes = grid_size[0] * grid_size[1]
     pos = patch_centers(grid_size, image_size, x.device).to(x.dtype)
     x = x.unflatten(0, (-1, nodes))

@@ -7,12 +7,11 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.utils import to_undirected
 
 from pyg_viglad.nn.hypergraph import Hypergraph
-from pyg_viglad.nn.knn_graph import knn_graph
+from pyg_viglad.nn.knn_graph import check_counts, knn_graph, unit_rows
 
 __all__ = [
     "GRAPHS",
@@ -72,6 +71,7 @@ class KNN:
 
         See :func:`~pyg_viglad.nn.knn_graph` for ``codes``.
         """
+        batch_size = batch_size or 1  # of no images there are no nodes
         k = max(1, min(self.k, (x if y is None else y).size(0) // batch_size))
         return knn_graph(
             x,
@@ -203,7 +203,7 @@ class WindowKNN:
                 nodes = nodes.transpose(2, 3).flatten()
                 windows = batch_size * rows * columns
                 edges.append(nodes[KNN(self.k, self.dilation)(x[nodes], windows)])
-        return _by_centre(torch.cat(edges, dim=1))
+        return _by_centre(torch.cat([_no_edges(x), *edges], dim=1))
 
     def _bands(self, length: int) -> list[tuple[int, int, int]]:
         """Returns start, number and length of equal windows along a side of the grid."""
@@ -255,7 +255,7 @@ class AxialGraph:
         for side in (1, 2):
             shifts = range(self.step, grids.size(side), self.step)
             neighbors += [grids.roll(shift, dims=side) for shift in shifts]
-        return _edges(torch.stack(neighbors, dim=3).view(x.size(0), -1))
+        return _edges(torch.stack(neighbors, dim=3).flatten(0, 2))
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ class GridGraph:
                     for row, column in ((top + down, left + right), (top, left))
                 ]
                 edges.append(torch.stack(ends))
-        return _by_centre(torch.cat(edges, dim=1))
+        return _by_centre(torch.cat([_no_edges(x), *edges], dim=1))
 
 
 @dataclass(frozen=True)
@@ -332,7 +332,7 @@ class RandomGraph:
         self, x: Tensor, batch_size: int = 1, grid_size: tuple[int, int] | None = None
     ) -> Tensor:
         """Returns the edges."""
-        nodes, rest = divmod(x.size(0), batch_size)
+        nodes, rest = divmod(x.size(0), batch_size or 1)
         if rest:
             raise ValueError(f"Expected {batch_size} graphs of equal size (got {x.size(0)} nodes)")
         centres = torch.arange(nodes, device=x.device)
@@ -401,7 +401,9 @@ class AdaptiveKNN:
         edge_index = KNN(self.max_neighbors or 2 * self.k, self.dilation)(x, batch_size)
         # In float64 the mean of equal distances is this distance.
         length = (
-            _lengths(_unit(x), edge_index).double().view(batch_size, x.size(0) // batch_size, -1)
+            _lengths(unit_rows(x), edge_index)
+            .double()
+            .view(batch_size, x.size(0) // batch_size, -1)
         )
         others = length[:, :, 1:].flatten(1)
         if others.size(1) == 0:
@@ -450,14 +452,14 @@ class PositionKNN:
         if self.weight == 0:
             return KNN(self.k, self.dilation)(x, batch_size)
         # Whole numbers as places: equal distances are exactly equal.
-        unit = _unit(x) * (max(rows, columns) / self.weight)
+        unit = unit_rows(x) * (max(rows, columns) / self.weight)
         sides = (torch.arange(side, device=x.device) for side in (rows, columns))
         places = torch.cartesian_prod(*sides).to(unit.dtype)
         return knn_graph(
             torch.cat([places.repeat(batch_size, 1), unit], dim=1),
-            min(self.k, rows * columns),
+            max(1, min(self.k, rows * columns)),
             loop=True,
-            batch_size=batch_size,
+            batch_size=batch_size or 1,
             dilation=self.dilation,
         )
 
@@ -561,9 +563,7 @@ def make_graph(
         >>> make_graph("knn", k=9, dilation=2)
         KNN(k=9, dilation=2)
     """
-    for name, value in (("k", k), ("dilation", dilation)):
-        if value < 1:
-            raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
+    check_counts(k=k, dilation=dilation)
     kwargs = dict(graph_kwargs or {})
     factory = GRAPHS.get(graph) if isinstance(graph, str) else graph
     if not callable(factory):
@@ -607,7 +607,7 @@ def nearest_first(x: Tensor, edge_index: Tensor) -> Tensor:
         tensor([[0, 2, 1, 2],
                 [0, 0, 0, 2]])
     """
-    length = _lengths(_unit(x), edge_index)
+    length = _lengths(unit_rows(x), edge_index)
     length[edge_index[0] == edge_index[1]] = -1
     return _by_centre(edge_index[:, length.argsort(stable=True)])
 
@@ -619,12 +619,6 @@ def _check_at_least(name: str, value: float, least: int) -> None:
 
 def _no_edges(x: Tensor) -> Tensor:
     return torch.empty(2, 0, dtype=torch.int64, device=x.device)
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Returns L2-normalised features in at least single precision, without a gradient."""
-    x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
-    return torch.nan_to_num(F.normalize(x))
 
 
 def _grids(x: Tensor, batch_size: int, grid_size: tuple[int, int] | None, name: str) -> Tensor:
@@ -677,7 +671,7 @@ def _connected(x: Tensor, edge_index: Tensor, batch_size: int) -> Tensor:
             torch.from_numpy(_joining_edges(*part)).to(edge_index.device)
             + number * nodes // batch_size
             for number, part in enumerate(
-                zip(_unit(x).chunk(batch_size), np.split(labels, batch_size), strict=True)
+                zip(unit_rows(x).chunk(batch_size), np.split(labels, batch_size), strict=True)
             )
         ]
         edge_index = torch.cat([edge_index, *joins], dim=1)

@@ -10,6 +10,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.inits import reset
 
+from pyg_viglad.nn.knn_graph import check_counts
 from pyg_viglad.nn.operators import register_operator
 from pyg_viglad.nn.vig_convs import _layer
 
@@ -140,9 +141,7 @@ def fuzzy_c_means(
 
 
 def _check_clustering(m: float, tol: float, **counts: int) -> None:
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
+    check_counts(**counts)
     if not m > 1:
         raise ValueError(f"Expected 'm' to be above 1 (got {m})")
     if not tol >= 0:
@@ -267,7 +266,10 @@ class Hypergraph:
         self, x: Tensor, batch_size: int = 1, grid_size: tuple[int, int] | None = None
     ) -> Hyperedges:
         """Returns the hyperedges of ``batch_size`` graphs of equal size, features ``[B * N, C]``."""
-        if x.size(0) == 0 or x.size(0) % batch_size:
+        if x.size(0) == 0:
+            none = torch.empty(2, 0, dtype=torch.int64, device=x.device)
+            return Hyperedges(none, none, 0, batch_size)
+        if x.size(0) % batch_size:
             raise ValueError(
                 f"Expected nodes of {batch_size} graphs of equal size (got {x.size(0)} nodes)"
             )
@@ -405,6 +407,8 @@ class HyperedgeConv(MessagePassing):  # type: ignore[misc]
 
 def _pad(index: Tensor, sources: int, targets: int, graphs: int) -> Tensor:
     """Adds edges from the last source of each graph until all targets have as many."""
+    if targets == 0:
+        return index
     counts = torch.bincount(index[1], minlength=targets)
     missing = counts.max().clamp_min(1) - counts
     target = torch.arange(targets, device=index.device).repeat_interleave(missing)

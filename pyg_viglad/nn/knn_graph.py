@@ -1,13 +1,13 @@
 """Dilated k-nearest-neighbour graphs."""
 
 from collections.abc import Iterator
-from typing import Literal, Optional
+from typing import Any, Literal, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["knn_graph"]
+__all__ = ["check_counts", "knn_graph", "unit_rows"]
 
 
 def knn_graph(
@@ -35,7 +35,8 @@ def knn_graph(
     With ``dilation=1`` this is :func:`torch_geometric.nn.knn_graph`, with exactly k neighbours per
     node also among duplicates: ties are broken by the lower index. Distances between features
     of any scale and offset are exact up to float64, between L2-normalised ones up to their own
-    precision. No gradient flows through the search.
+    precision. NaN counts as zero and infinity as a large number, with ``cosine`` a row with either
+    as zeros. No gradient flows through the search.
 
     Args:
         x: Features of the centres ``[M, C]``.
@@ -159,7 +160,7 @@ def _neighbors(
         parts.append(itself.expand(x.size(0), -1, -1))
     if count > 0:
         with torch.autocast(x.device.type, enabled=False):
-            x, y = _features(x, cosine), _features(y, cosine)
+            x, y = _features(x, y, cosine)
             if cluster:
                 graphs = zip(x, y, strict=True)
                 parts.append(torch.stack([_nearest_by_cluster(*g, count, own) for g in graphs]))
@@ -199,13 +200,63 @@ def _(
     return x.new_empty(x.size(0), x.size(1), k, dtype=torch.int64)
 
 
-def _features(x: Tensor, cosine: bool) -> Tensor:
-    """Returns L2-normalised features, or else features in float64; neither NaN nor infinity."""
-    if not cosine:
-        return torch.nan_to_num(x).double()
-    x = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return torch.nan_to_num(x / norm.clamp_min(1e-12))
+def _features(x: Tensor, y: Tensor, cosine: bool) -> tuple[Tensor, Tensor]:
+    """Returns what is compared: L2-normalised features, or else features in float64; all finite."""
+    if cosine:
+        x, y = unit_rows(x), unit_rows(y)
+        dtype = torch.promote_types(x.dtype, y.dtype)
+        return x.to(dtype), y.to(dtype)
+    if not (x.is_floating_point() or y.is_floating_point()):
+        # float64 does not hold all integers, but it holds their differences.
+        origin = y[:, :1].long()
+        x, y = x.long() - origin, y.long() - origin
+    return torch.nan_to_num(x.double()), torch.nan_to_num(y.double())
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """Returns L2-normalised features, of any scale, without a gradient.
+
+    Unlike with :func:`torch.nn.functional.normalize`, no squares overflow or vanish, and no norm is
+    too small.
+
+    Args:
+        x: Features ``[..., C]``.
+
+    Returns:
+        ``[..., C]`` in at least float32, of integers in float64. Rows of zeros stay so, and rows
+        that are not finite become such.
+
+    Example:
+        >>> unit_rows(torch.tensor([[3e-30, 4e-30], [3e30, 4e30], [0.0, 0.0]]))
+        tensor([[0.6000, 0.8000],
+                [0.6000, 0.8000],
+                [0.0000, 0.0000]])
+    """
+    x = x.detach()
+    if x.dtype not in (torch.float32, torch.float64):
+        x = x.float() if x.is_floating_point() else x.double()
+    if x.numel() == 0:
+        return x
+    scale = x.abs().amax(dim=-1, keepdim=True)
+    if not torch.compiler.is_exporting():  # the runtimes do not know frexp
+        scale = scale / (2 * torch.frexp(scale).mantissa)  # a power of two changes no digit
+    x = x / scale
+    return x.div_(torch.linalg.vector_norm(x, dim=-1, keepdim=True)).nan_to_num_()
+
+
+def check_counts(**counts: Any) -> None:
+    """Raises ``ValueError`` unless each argument is an integer of at least 1.
+
+    Example:
+        >>> check_counts(k=2.5)
+        Traceback (most recent call last):
+        ValueError: Expected 'k' to be an integer (got 2.5)
+    """
+    for name, value in counts.items():
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise ValueError(f"Expected '{name}' to be an integer (got {value!r})")
+        if value < 1:
+            raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
 
 
 def _nearest(
@@ -351,14 +402,9 @@ def _check(
     backend: str,
     max_memory: int | None,
 ) -> None:
-    for name, value in (
-        ("k", k),
-        ("dilation", dilation),
-        ("batch_size", batch_size),
-        ("max_memory", max_memory),
-    ):
-        if value is not None and value < 1:
-            raise ValueError(f"Expected '{name}' to be at least 1 (got {value})")
+    counts = {"k": k, "dilation": dilation, "batch_size": batch_size, "max_memory": max_memory}
+    optional = ("batch_size", "max_memory")
+    check_counts(**{n: v for n, v in counts.items() if v is not None or n not in optional})
     if flow not in ("source_to_target", "target_to_source"):
         raise ValueError(
             f"Expected 'flow' to be 'source_to_target' or 'target_to_source' (got {flow!r})"
@@ -372,6 +418,8 @@ def _check(
     for name, features, vector in (("x", x, batch), ("y", y, batch_y)):
         if features is None:
             continue
+        if not isinstance(features, Tensor):
+            raise ValueError(f"Expected '{name}' to be a tensor (got {type(features).__name__})")
         if features.dim() != 2 or features.is_complex() or features.size(1) != x.size(1):
             columns = "C" if features.dim() != 2 else x.size(-1)
             raise ValueError(f"Expected '{name}' to be [N, {columns}] (got {list(features.shape)})")

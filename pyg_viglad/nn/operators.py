@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import FAConv, GPSConv, conv
 from torch_geometric.nn.inits import reset
@@ -14,6 +13,7 @@ from torch_geometric.resolver import normalize_string
 from torch_geometric.typing import Adj, PairTensor
 from torch_geometric.utils import is_sparse
 
+from pyg_viglad.nn.knn_graph import unit_rows
 from pyg_viglad.nn.max_relative_conv import MaxRelativeConv
 from pyg_viglad.nn.node_norm import NodeNorm
 from pyg_viglad.nn.vig_convs import ViGEdgeConv, ViGGINConv, ViGSAGEConv
@@ -522,7 +522,7 @@ def _edge_attr(
 
 def _distances(pair: PairTensor, edge_index: Tensor) -> Tensor:
     """Returns the distance between the L2-normalised features of neighbour and centre ``[E]``."""
-    source, target = (F.normalize(part.detach().to(_precision(part))) for part in pair)
+    source, target = (unit_rows(part) for part in pair)
     distances: Tensor = (source[edge_index[0]] - target[edge_index[1]]).norm(dim=1)
     return distances.to(pair[1].dtype)
 

@@ -239,7 +239,7 @@ class ViGBlock(nn.Module):
 
     def _drop(self, x: Tensor, batch: Tensor | None, batch_size: int | None) -> Tensor:
         """Drops the branch of whole graphs at random in training."""
-        if not self.training or self.drop_path == 0:
+        if not self.training or self.drop_path == 0 or x.size(0) == 0:
             return x
         graphs = (batch_size or 1) if batch is None else int(batch.max()) + 1
         keep = x.new_empty(graphs, 1).bernoulli_(1 - self.drop_path) / (1 - self.drop_path)

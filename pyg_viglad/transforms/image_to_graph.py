@@ -1,5 +1,6 @@
 """An image as a graph of its patches."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ class ImageToGraph(BaseTransform):
           [0, 1]), ``pos [N, 2]`` (patch centres in pixels, x right, y down), ``edge_index [2, N * k]``
           (row 0 the neighbour, row 1 the centre, grouped by centre, nearest first; other graphs than
           ``"knn"`` may have another number), ``img [1, 3, H, W]`` and ``grid_size [1, 2]`` (rows,
-          columns).
+          columns). In a ``Batch`` of images of several sizes ``img`` is a list of such tensors.
 
     Raises:
         ValueError: If the image cannot be read or divided into patches, or has fewer than ``k`` of them
@@ -101,7 +102,7 @@ class ImageToGraph(BaseTransform):
             edge_index = self.graph(data.x, 1, (rows, columns))
             data.edge_index = nearest_first(data.x, edge_index)
         data.pos = patch_centers((rows, columns), (height, width))
-        data.img = image[None]
+        data.img = image[None].as_subclass(_AnySize)
         data.grid_size = torch.tensor([[rows, columns]])
         return data
 
@@ -111,6 +112,33 @@ class ImageToGraph(BaseTransform):
             f"{self.__class__.__name__}(patch_size={self.patch_size}, k={self.k}, "
             f"dilation={self.dilation}, loop={self.loop}, cosine={self.cosine}{graph})"
         )
+
+
+class _AnySize(Tensor):
+    """Images ``[B, 3, H, W]`` that PyG can batch with images of other sizes, which makes a list."""
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Returns a list in the place of a concatenation that fails, and else plain tensors."""
+        with torch._C.DisableTorchFunctionSubclass():
+            if func is torch.cat and len({image.shape[1:] for image in args[0]}) > 1:
+                return [image.as_subclass(Tensor) for image in args[0]]
+            result = func(*args, **(kwargs or {}))
+        # A copy of a graph, or one on another device, batches as the graph does.
+        kept = func in (Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.clone, Tensor.detach)
+        return result.as_subclass(cls) if kept else result
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_AnySize":
+        return self.detach().clone()  # type: ignore[return-value]
+
+
+torch.serialization.add_safe_globals([_AnySize])  # graphs load with weights_only=True
 
 
 def patch_centers(

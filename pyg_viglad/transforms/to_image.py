@@ -92,8 +92,10 @@ def to_batch(
     """Returns the images of a tensor or of a PyG batch, checked and resized.
 
     Args:
-        images: ``[B, 3, H, W]``, or a ``Data`` or ``Batch`` with such an ``img``; floating point.
+        images: ``[B, 3, H, W]``, or a ``Data`` or ``Batch`` with such an ``img``, or with a list of
+            such of several sizes; floating point.
         image_size: Height and width in pixels; other images are resized to it (bilinear, antialiased).
+            Required for several sizes.
         normalized: Whether the images are normalised already; otherwise values must lie in [0, 1].
 
     Returns:
@@ -108,6 +110,11 @@ def to_batch(
     """
     if isinstance(images, Data):
         images = _img(images)
+        if isinstance(images, list):
+            if image_size is None:
+                sizes = [tuple(image.shape[-2:]) for image in images]
+                raise ValueError(f"Expected images of one size (got {sizes})")
+            return torch.cat([to_batch(i, image_size, normalized=normalized) for i in images])
     if not isinstance(images, Tensor) or images.dim() != 4 or images.size(1) != 3:
         shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"Expected images [B, 3, H, W] (got {shape})")
@@ -150,10 +157,11 @@ class ImageNetNormalization(nn.Module):
         return (images - self.mean) / self.std
 
 
-def _img(data: Data) -> Tensor:
+def _img(data: Data) -> Any:
     if "img" not in data:
         raise ValueError(f"Expected a Data with 'img' (got the fields {data.keys()})")
-    return data.img  # type: ignore[no-any-return]
+    img = data.img  # of a subclass where ImageToGraph made it
+    return img.as_subclass(Tensor) if isinstance(img, Tensor) else img
 
 
 def _from_file(path: Path, background: tuple[float, float, float]) -> Tensor:

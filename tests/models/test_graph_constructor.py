@@ -74,3 +74,8 @@ def test_bad_images(shape):
         GraphConstructor(8)(torch.zeros(shape))
     with pytest.raises(ValueError, match="with 'img'"):
         GraphConstructor(8)(Batch.from_data_list([Data(x=torch.zeros(1, 3))]))
+
+
+def test_no_images():
+    with pytest.raises(ValueError, match="at least one image"):
+        GraphConstructor()(torch.zeros(0, 3, 32, 32))

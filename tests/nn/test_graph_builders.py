@@ -3,7 +3,16 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from torch_geometric.utils import to_scipy_sparse_matrix
 
-from pyg_viglad.nn import GRAPHS, KNN, ConvViG, Hypergraph, knn_graph, make_graph, register_graph
+from pyg_viglad.nn import (
+    GRAPHS,
+    KNN,
+    ConvViG,
+    DeconvViG,
+    Hypergraph,
+    knn_graph,
+    make_graph,
+    register_graph,
+)
 from tests.oracles import graph_builders as oracles
 
 GRID = ("window", "axial", "grid", "position")
@@ -284,7 +293,17 @@ def test_grids_in_a_batch(name):
     assert torch.allclose(out, block(x, batch_size=2, grid_size=(3, 4)), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["knn", "undirected", "adaptive", "random"])
-def test_a_batch_without_nodes(name):
-    block = ConvViG(8, k=3, graph=name).eval()
-    assert block(torch.rand(0, 8), batch=torch.zeros(0).long()).shape == (0, 8)
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+@pytest.mark.parametrize("training", [True, False])
+def test_no_nodes(name, training):
+    x, none = torch.rand(0, 8), torch.zeros(0).long()
+    for batch_size, grid_size in ((1, (0, 3)), (2, (3, 0)), (0, (3, 3))):
+        edges = make_graph(name, 3)(x, batch_size, grid_size)
+        for part in edges[:2] if name == "hypergraph" else [edges]:
+            assert part.shape == (2, 0)
+            assert part.dtype == torch.int64
+    for cls in (ConvViG, DeconvViG):
+        operator = "hyperedge" if name == "hypergraph" else "max_relative"
+        block = cls(8, k=3, operator=operator, drop_path=0.5, graph=name).train(training)
+        assert block(x, batch=none, grid_size=(0, 3)).shape == (0, 8)
+        assert block(x, batch_size=2, grid_size=(0, 3)).shape == (0, 8)

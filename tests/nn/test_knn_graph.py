@@ -9,6 +9,7 @@ import torch_cluster
 from torch._subclasses import FakeTensorMode
 
 from pyg_viglad.nn import knn_graph
+from pyg_viglad.nn.knn_graph import unit_rows
 from tests.oracles.knn_graph import knn_graph_oracle
 
 BACKENDS = ["torch", "cluster"]
@@ -224,6 +225,56 @@ def test_large_integers_are_exact(low, high, dtype, backend):
     assert torch.equal(knn_graph(x, 5, backend=backend)[0].view(700, 5), expected)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("offset", [0, 2**24, 2**53, 2**62])
+def test_integers_at_any_offset(offset, sign, backend):
+    x = sign * (offset + torch.tensor([[0], [1], [3], [7]]))
+    assert knn_graph(x, 1, backend=backend)[0].tolist() == [1, 0, 1, 2]
+    many = torch.randint(0, 1000, (400, 3))
+    expected = knn_graph_oracle(many, 3)
+    assert torch.equal(knn_graph(sign * (many + offset), 3, backend=backend), expected)
+    y = torch.randint(0, 1000, (50, 3))
+    expected = knn_graph_oracle(many, 3, y=y)
+    assert torch.equal(knn_graph(many + offset, 3, y=y + offset, backend=backend), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cosine_graphs_ignore_any_scale(dtype, backend):
+    x = torch.randn(300, 6, dtype=dtype)
+    expected = knn_graph(x, 5, **VIG, backend=backend)
+    for scale in (1e-38, 1e-25, 1e-14, 1e20, 1e37):
+        assert torch.equal(knn_graph(scale * x, 5, **VIG, backend=backend), expected)
+    # Powers of two change no digit, so that ties stay ties.
+    x = signs(300) * 2.0 ** torch.randint(-120, 120, (300, 1))
+    expected = knn_graph_oracle(x.sign(), 5, loop=True, cosine=True)
+    assert torch.equal(knn_graph(x.to(dtype), 5, **VIG, backend=backend), expected)
+    y = torch.randn(40, 4, dtype=dtype) * 1e-20
+    expected = knn_graph_oracle(x.sign(), 5, y=y, cosine=True)
+    assert torch.equal(knn_graph(x.to(dtype), 5, y=y, cosine=True, backend=backend), expected)
+
+
+def test_unit_rows():
+    x = torch.randn(50, 7) * 10.0 ** torch.randint(-44, 37, (50, 1))
+    x[3] = 0
+    expected = x.double() / x.double().norm(dim=1, keepdim=True)
+    assert torch.allclose(unit_rows(x).double(), expected.nan_to_num(), atol=2e-7)
+    assert torch.equal(unit_rows(x * 2**5), unit_rows(x))
+    x[0, 1], x[1, 1] = torch.nan, -torch.inf
+    assert unit_rows(x)[:2].abs().max() == 0
+    assert unit_rows(torch.tensor([[3, 4]])).tolist() == [[0.6, 0.8]]
+    assert unit_rows(x[:, :0]).shape == (50, 0)
+
+
+@pytest.mark.parametrize("cosine", [True, False])
+def test_centres_and_candidates_of_other_types(cosine):
+    x, y = torch.randn(30, 4), torch.randn(20, 4)
+    for other in (y.double(), y.half(), (9 * y).long()):
+        expected = knn_graph(x.double(), 3, y=other.double(), cosine=cosine)
+        assert torch.equal(knn_graph(x, 3, y=other, cosine=cosine), expected)
+
+
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 def test_any_scale_and_offset(scale, offset):
@@ -321,6 +372,12 @@ def test_fewer_candidates_lower_the_dilation():
         ({"k": 9, "loop": True}, "k = 9 candidates"),
         ({"k": 8}, r"got 7\)"),
         ({"k": 0}, "'k' to be at least 1"),
+        ({"k": True}, r"'k' to be an integer \(got True\)"),
+        ({"k": 2.0}, r"'k' to be an integer \(got 2.0\)"),
+        ({"k": None}, r"'k' to be an integer \(got None\)"),
+        ({"dilation": 1.5}, "'dilation' to be an integer"),
+        ({"batch_size": 2.0}, "'batch_size' to be an integer"),
+        ({"x": [[1.0]]}, "'x' to be a tensor .*got list"),
         ({"dilation": 0}, "'dilation' to be at least 1"),
         ({"x": torch.zeros(8)}, r"'x' to be \[N, C\] \(got \[8\]\)"),
         ({"y": torch.zeros(8, 2)}, r"'y' to be \[N, 3\]"),

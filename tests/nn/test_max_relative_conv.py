@@ -307,6 +307,22 @@ def test_node_without_neighbors_has_relative_feature_zero(edges, observed):
     assert x.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("observed", [True, False])
+def test_no_nodes(training, observed):
+    none, edge_index = torch.rand(0, 8, requires_grad=True), torch.empty(2, 0, dtype=torch.long)
+    for conv in (MaxRelativeConv(8, 16), MaxRelativeDeconv(8, 16)):
+        conv.train(training)
+        if observed:
+            conv.register_message_forward_hook(lambda *_: None)
+        assert conv(none, edge_index).shape == (0, 16)
+        assert conv(none, edge_index, k=3).shape == (0, 16)
+        assert conv((none, torch.rand(5, 8)), edge_index).shape == (5, 16)
+        assert conv((torch.rand(5, 8), none), edge_index).shape == (0, 16)
+        conv(none, edge_index).sum().backward()
+        assert none.grad.shape == (0, 8)
+
+
 @pytest.mark.parametrize("value", [0.0, 2.5])
 def test_constant_image(value):
     conv = MaxRelativeConv(8, 16)

@@ -1,13 +1,18 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch_geometric.data import Batch, Data
+from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import BaseTransform, Compose
 from torch_geometric.utils import to_networkx
 
+from pyg_viglad.graphs import graph_of_image
 from pyg_viglad.nn import GRAPHS, KNN, knn_graph, make_graph, nearest_first
-from pyg_viglad.transforms import ImageToGraph
+from pyg_viglad.transforms import ImageToGraph, to_batch
 
 
 @pytest.fixture
@@ -92,6 +97,42 @@ def test_batches(image):
     assert batch.img.shape == (2, 3, 8, 12)
     assert batch.grid_size.shape == (2, 2)
     assert torch.equal(batch[1].edge_index, graphs[1].edge_index)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_of_several_sizes_batch(workers):
+    graphs = [ImageToGraph(4, 3)(torch.rand(3, height, 16)) for height in (8, 16)]
+    (batch,) = DataLoader(graphs, 2, num_workers=workers)
+    assert [image.shape for image in batch.img] == [(1, 3, 8, 16), (1, 3, 16, 16)]
+    assert {type(image) for image in batch.img} == {torch.Tensor}
+    for number, graph in enumerate(graphs):
+        for key in ("x", "pos", "edge_index", "grid_size", "img"):
+            assert torch.equal(batch[number][key], graph[key])
+        assert torch.equal(graph_of_image(batch, number).img, graph.img)
+        assert graph_of_image(batch, number).img_size.tolist() == [list(graph.img.shape[2:])]
+    expected = torch.cat([to_batch(graph, (8, 12)) for graph in graphs])
+    assert torch.equal(to_batch(batch, (8, 12)), expected)
+    with pytest.raises(ValueError, match=r"of one size \(got \[\(8, 16\), \(16, 16\)\]\)"):
+        to_batch(batch)
+    (equal,) = DataLoader(graphs[:1] * 2, 2, num_workers=workers)
+    assert equal.img.shape == (2, 3, 8, 16)
+
+
+def test_copies_of_graphs_batch_as_the_graphs_do(tmp_path):
+    graphs = [ImageToGraph(4, 3)(torch.rand(3, height, 16)) for height in (8, 16)]
+    torch.save([graph.img for graph in graphs], tmp_path / "images.pt")
+    loaded = torch.load(tmp_path / "images.pt", weights_only=True)
+    saved = [Data(img=image, x=graph.x) for image, graph in zip(loaded, graphs, strict=True)]
+    for copied in (
+        saved,
+        copy.deepcopy(graphs),
+        pickle.loads(pickle.dumps(graphs)),
+        [graph.clone() for graph in graphs],
+        [graph.to("cpu", torch.float64) for graph in graphs],
+    ):
+        assert len(Batch.from_data_list(copied).img) == 2
+    for value in (graphs[0].img[0], 2 * graphs[0].img, to_batch(graphs[0])):
+        assert type(value) is torch.Tensor
 
 
 def test_networkx(image):
