@@ -16,6 +16,7 @@ from pyg_viglad.scoring.statistics import (
     MapCalibration,
     Standardization,
     Whitening,
+    scale_or_one,
     upper_quantile,
 )
 
@@ -38,5 +39,6 @@ __all__ = [
     "peak",
     "place_map",
     "pseudo_anomaly",
+    "scale_or_one",
     "upper_quantile",
 ]

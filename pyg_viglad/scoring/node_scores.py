@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_viglad.scoring.statistics import StatisticsOfImages
+from pyg_viglad.scoring.statistics import StatisticsOfImages, scale_or_one
 
 __all__ = ["NodeGaussian", "NodeNeighbors", "NodeScorer", "NodeScorerName", "make_node_scorer"]
 
@@ -186,8 +186,8 @@ class NodeGaussian(NodeScorer):
             variance = torch.lerp(pooled, variance, _own_share(number))
         else:  # one image, or copies of it
             center, variance = center.expand_as(mean), between.expand_as(mean)
-        scale = variance.sqrt()
-        self._store(center=center, scale=torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
+        scale = scale_or_one(variance.sqrt(), center.clamp(min=0.1), "node scores")
+        self._store(center=center, scale=scale)
 
     def forward(self, features: Tensor) -> Tensor:
         """Computes every node's score."""
@@ -335,7 +335,8 @@ class NodeNeighbors(NodeScorer):
         # Of one image, or copies of it, the spread of the nodes' scores is all there is.
         spread = scores.std((0, 2), correction=0)
         scale = torch.where(scale > 1e-3 * spread, scale, spread)
-        self._store(center=center, scale=torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
+        scale = scale_or_one(scale, scores.abs().amax((0, 2)).clamp(min=0.1), "node scores")
+        self._store(center=center, scale=scale)
 
     def forward(self, features: Tensor) -> Tensor:
         """Computes every node's score."""

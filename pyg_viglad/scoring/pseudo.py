@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyg_viglad.scoring.statistics import Statistics
+from pyg_viglad.scoring.statistics import Statistics, scale_or_one
 
 __all__ = ["PseudoFusion", "PseudoKind", "pseudo_anomaly"]
 
@@ -129,8 +129,7 @@ class PseudoFusion(Statistics):
             )
         mean = groups[0].mean(0)
         variances = [(group - mean).square().mean(0) for group in groups]
-        std = torch.stack(variances).mean(0).sqrt()
-        std = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, torch.ones_like(std))
+        std = scale_or_one(torch.stack(variances).mean(0).sqrt(), mean, "scores")
         x = ((torch.cat(groups) - mean) / std).numpy()
         y = np.repeat([0, 1], [len(group) for group in groups])
         kept = list(range(len(self.names)))

@@ -18,6 +18,7 @@ __all__ = [
     "Statistics",
     "StatisticsOfImages",
     "Whitening",
+    "scale_or_one",
     "upper_quantile",
 ]
 
@@ -201,8 +202,8 @@ class MapCalibration(Statistics):
     .. math::
         m' = 0.1 \, \frac{m - q_{start}}{q_{end} - q_{start}}
 
-    The quantiles are exact, over all pixels of all maps of normal validation images. The denominator is
-    at least 1e-6, for constant maps.
+    The quantiles are exact, over all pixels of all maps of normal validation images. Where they agree up to
+    rounding (maps of black images), the denominator is taken as 1, with a warning.
 
     Args:
         start: Quantile that becomes 0 (default: 0.9).
@@ -241,12 +242,13 @@ class MapCalibration(Statistics):
             raise ValueError(f"Expected finite validation maps (got {list(maps.shape)})")
         # torch.quantile is limited to 2^24 values; NumPy is not.
         values = np.quantile(maps.detach().double().cpu().numpy(), [self.start, self.end])
-        self._store(q_start=torch.tensor(values[0]), q_end=torch.tensor(values[1]))
+        start, end = torch.from_numpy(values)
+        self._store(q_start=start, q_end=start + scale_or_one(end - start, end, "maps"))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Calibrates maps of any shape."""
         self._require_fit()
-        return 0.1 * (maps - self.q_start) / (self.q_end - self.q_start).clamp(min=1e-6)
+        return 0.1 * (maps - self.q_start) / (self.q_end - self.q_start)
 
 
 class Mahalanobis(Statistics):
@@ -340,19 +342,35 @@ class Standardization(Statistics):
             raise ValueError(f"Expected finite validation scores (got {scores.tolist()[:5]})")
         scores = scores.double()
         mean, std = scores.mean(), scores.std(correction=0)
-        if not std > _ROUNDING * mean.abs():
-            warnings.warn(
-                "Expected validation images whose scores differ, to standardise scores "
-                f"(got {scores.numel()} of score {float(mean):.4g}): their standard deviation is taken as 1",
-                stacklevel=2,
-            )
-            std = torch.ones_like(std)
-        self._store(mean=mean, std=std)
+        self._store(mean=mean, std=scale_or_one(std, mean, "scores"))
 
     def forward(self, scores: Tensor) -> Tensor:
         """Standardises scores of any shape."""
         self._require_fit()
         return (scores - self.mean) / self.std
+
+
+def scale_or_one(scale: Tensor, level: Tensor, what: str) -> Tensor:
+    """Replaces scales of values that agree up to rounding by 1, with a warning.
+
+    Args:
+        scale: Standard deviations of validation images' values, or other measures of their spread.
+        level: How large these values are, of the same shape.
+        what: What they are, for the warning.
+
+    Example:
+        >>> import torch
+        >>> scale_or_one(torch.tensor([0.1, 2.0]), torch.tensor([7.0, 7.0]), "scores")
+        tensor([0.1000, 2.0000])
+    """
+    differ = scale > _ROUNDING * level.abs()
+    if not differ.all():
+        warnings.warn(
+            f"Expected validation images whose {what} differ, to scale them "
+            f"(got only {what} of {float(level[~differ][0]):.4g}): their scale is taken as 1",
+            stacklevel=3,
+        )
+    return torch.where(differ, scale, torch.ones_like(scale))
 
 
 def upper_quantile(scores: Tensor, quantile: float) -> Tensor:

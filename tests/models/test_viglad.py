@@ -531,6 +531,28 @@ def test_constant_images_stay_finite():
     assert all(value.isfinite().all() for value in prediction)
 
 
+@pytest.mark.parametrize("held_out", ["one", "copies", "black"])
+@pytest.mark.parametrize(
+    ("fusion", "nodes"),
+    [("standardized", "gaussian"), ("sum", "neighbors"), ("pseudo", "gaussian")],
+)
+def test_validation_images_that_tell_no_scale(held_out, fusion, nodes, monkeypatch):
+    monkeypatch.setattr("pyg_viglad.models.viglad._PSEUDO_ANOMALIES", 4)
+    torch.manual_seed(0)
+    model = ViGLAD("small", 96, PDN("small", 6), "conv", node_scorer=nodes, fusion=fusion)
+    one = normal_images(1, seed=1)
+    images = {"one": one, "copies": one.repeat(4, 1, 1, 1), "black": torch.zeros(4, 3, 96, 96)}
+    with pytest.warns(UserWarning, match="scale is taken as 1") as warned:
+        model.fit_statistics(normal_images(9), images[held_out])
+    said = " ".join(str(warning.message) for warning in warned)
+    assert ("whose maps differ" in said) == (held_out == "black")
+    scales = [model.reconstruction_scale, model.feature_scale, model.node_scale]
+    assert [float(scale.std) for scale in scales] == [1, 1, 1]
+    found = model.predict(normal_images(3, seed=2))
+    assert torch.stack([found.reconstruction_score, found.node_score]).abs().max() < 100
+    assert not model.predict(images[held_out]).is_anomalous.any()
+
+
 def test_mirror_images_are_fitted_where_they_are_elsewhere():
     images, held_out = normal_images(6), normal_images(2, seed=1)
     options = {"type": "neighbors", "windows": (2,), "dimensions": 3, "elsewhere": 10_000}

@@ -214,10 +214,11 @@ def test_no_part_tells_pseudo_anomalies():
 
 def test_one_image_and_constant_parts_stay_finite():
     fusion = PseudoFusion(["A", "B"])
-    fusion.fit(
-        {"A": torch.tensor([1.0]), "B": torch.tensor([3.0])},
-        {"A": torch.tensor([2.0, 3.0]), "B": torch.tensor([3.0, 3.0])},
-    )
+    with pytest.warns(UserWarning, match=r"only scores of 3\): their scale is taken as 1"):
+        fusion.fit(
+            {"A": torch.tensor([1.0]), "B": torch.tensor([3.0])},
+            {"A": torch.tensor([2.0, 3.0]), "B": torch.tensor([3.0, 3.0])},
+        )
     assert fusion.as_dict()["A"] == pytest.approx(1)
     total = fusion({"A": torch.tensor([1.0, 4.0]), "B": torch.tensor([3.0, 5.0])})
     assert total[0] == 0

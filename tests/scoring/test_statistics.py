@@ -78,10 +78,23 @@ def test_quantiles_become_0_and_a_tenth():
 
 
 def test_constant_maps_are_guarded():
-    module = MapCalibration()
-    module.fit(torch.full((2, 4, 4), 3.0))
-    assert module(torch.full((1, 4, 4), 3.0)).abs().max() == 0
-    assert module(torch.full((1, 4, 4), 4.0)).isfinite().all()
+    for rounding in (0, 1e-6):
+        module = MapCalibration()
+        with pytest.warns(UserWarning, match="whose maps differ.*only maps of 3.*taken as 1"):
+            module.fit(torch.full((2, 4, 4), 3.0) + rounding * torch.rand(2, 4, 4))
+        assert module(torch.full((1, 4, 4), 3.0)).abs().max() < 1e-6
+        assert torch.allclose(module(torch.full((1, 4, 4), 4.0)), torch.tensor(0.1))
+
+
+def test_maps_of_small_values_are_calibrated(recwarn):
+    maps = torch.rand(2, 8, 8)
+    calibrated = []
+    for factor in (1, 1e-8):
+        module = MapCalibration()
+        module.fit(maps * factor)
+        calibrated.append(module(maps * factor))
+    assert torch.allclose(*calibrated, atol=1e-4)
+    assert not recwarn
 
 
 @pytest.mark.parametrize(
@@ -89,7 +102,7 @@ def test_constant_maps_are_guarded():
 )
 def test_scores_that_agree_are_not_standardised(scores):
     module = Standardization()
-    with pytest.warns(UserWarning, match=f"got {len(scores)} of score .*taken as 1"):
+    with pytest.warns(UserWarning, match=r"whose scores differ.*only scores of .*taken as 1"):
         module.fit(torch.tensor(scores))
     assert float(module.std) == 1
     assert float(module(torch.tensor(scores[0] + 3))) == pytest.approx(3, abs=0.3)
