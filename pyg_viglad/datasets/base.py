@@ -1,19 +1,23 @@
 """Base classes of the data sets, and the reading of their image files."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
-from pyg_viglad.transforms import check_image_size, read_orientation, to_batch, to_image
+from pyg_viglad.transforms import (
+    check_image_size,
+    open_image,
+    read_orientation,
+    to_batch,
+    to_image,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -22,7 +26,6 @@ __all__ = [
     "Sample",
     "as_fraction",
     "list_images",
-    "open_image",
     "read_size",
     "read_values",
 ]
@@ -385,18 +388,6 @@ def list_images(root: str | os.PathLike[str], recursive: bool = True) -> list[Pa
     if not paths:
         raise ValueError(f"Expected images in '{root}' (got none)")
     return paths
-
-
-@contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
-    """Opens an image file; raises ``ValueError`` with its name if it cannot be read."""
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected an image file (got '{path}', which does not exist)")
-    try:
-        with Image.open(path) as image:
-            yield image
-    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise ValueError(f"Expected a readable image file (got '{path}': {error})") from error
 
 
 def read_size(path: Path) -> tuple[int, int]:

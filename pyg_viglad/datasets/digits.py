@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_viglad.datasets.base import IMAGE_SUFFIXES, AnomalyDataset, Sample, open_image
+from pyg_viglad.datasets.base import IMAGE_SUFFIXES, AnomalyDataset, Sample
+from pyg_viglad.transforms import open_image
 
 __all__ = ["DigitAnatomy", "DigitDataset", "DigitSource"]
 

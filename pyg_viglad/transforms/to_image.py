@@ -1,13 +1,17 @@
 """Paths, arrays, PIL images and batches as float tensors."""
 
 import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -17,6 +21,7 @@ __all__ = [
     "ImageLike",
     "ImageNetNormalization",
     "check_image_size",
+    "open_image",
     "read_orientation",
     "to_batch",
     "to_image",
@@ -38,6 +43,19 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_METADATA = (
+    b"tEXt",
+    b"zTXt",
+    b"iTXt",
+    b"eXIf",
+    b"iCCP",
+    b"cHRM",
+    b"gAMA",
+    b"sRGB",
+    b"pHYs",
+    b"tIME",
+)
 _MAX_VALUES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
 
 
@@ -47,8 +65,9 @@ def to_image(
     """Returns an image as a float tensor.
 
     Gray images are repeated over the three channels, an alpha channel is composited on ``background``, the
-    EXIF orientation is applied, and integers are scaled by the range of their type, so that 16-bit images
-    keep all their values.
+    EXIF orientation is applied, and integers are scaled by the range of their type, so that 16-bit gray
+    images keep all their values. Of several frames or pages the first is read. Of the lossless formats
+    only PNG has checksums by which damaged pixels are noticed; damaged metadata are ignored.
 
     Args:
         value: A path; a PIL image of any mode; an array ``[H, W]`` or ``[H, W, C]``; a tensor
@@ -71,7 +90,9 @@ def to_image(
     if isinstance(value, Data):
         return to_image(_img(value), background)
     if isinstance(value, str | os.PathLike):
-        return _from_file(Path(value).expanduser(), background)
+        with open_image(value) as picture:
+            picture.load()
+            return _from_pil(picture, background)
     if isinstance(value, Image.Image):
         return _from_pil(value, background)
     if isinstance(value, np.ndarray):
@@ -164,16 +185,50 @@ def _img(data: Data) -> Any:
     return img.as_subclass(Tensor) if isinstance(img, Tensor) else img
 
 
-def _from_file(path: Path, background: tuple[float, float, float]) -> Tensor:
+@contextmanager
+def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """Opens an image file for a block of statements, and names it in the errors of reading it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        ValueError: If it is no image or damaged, or the block raises an error.
+    """
+    path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"Expected an image file (got '{path}', which does not exist)")
     try:
-        with Image.open(path) as image:
-            image.load()
-            return _from_pil(image, background)
-    # OSError: truncated data, folders, other formats; SyntaxError: broken PNG chunks.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Expected a readable image file (got '{path}': {error})") from error
+        with Image.open(_without_damage(path)) as image:
+            if image.format == "EPS":  # Pillow would run Ghostscript
+                raise ValueError("EPS holds no pixels")
+            yield image
+    except Exception as error:  # damaged files raise errors of any type
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "of no known format" if unknown else str(error) or type(error).__name__
+        raise ValueError(f"Expected a readable image file (got '{path}': {reason})") from error
+
+
+def _without_damage(path: Path) -> Path | BytesIO:
+    """Returns a PNG without damaged metadata, and any other file as it is.
+
+    Pillow refuses the whole picture for a damaged text, and ignores the checksums of the pixels.
+    """
+    with path.open("rb") as file:
+        if file.read(8) != _PNG:
+            return path
+        content = _PNG + file.read()
+    sound, start, name = [_PNG], 8, b""
+    while start < len(content) and name != b"IEND":
+        end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+        chunk, start = content[start:end], end
+        name = chunk[4:8]
+        if zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big"):
+            sound.append(chunk)
+        elif name not in _PNG_METADATA:
+            raise ValueError(f"damaged chunk {name!r}")
+    return BytesIO(b"".join(sound))
 
 
 def read_orientation(image: Image.Image) -> int:
@@ -196,9 +251,14 @@ def _from_pil(image: Image.Image, background: tuple[float, float, float]) -> Ten
             raise ValueError(
                 f"Expected 16-bit values in 0..65535 (got {values.min()} to {values.max()})"
             )
+        if image.has_transparency_data:  # one of the values
+            opaque = values != image.info["transparency"]
+            values = np.dstack([values, 65535 * opaque])
         return to_image(values.astype(np.uint16), background)
     if image.mode == "F":
         return to_image(np.asarray(image), background)
+    if image.mode == "La":
+        image = image.convert("LA")
     mode = "RGBA" if image.has_transparency_data else "RGB"
     return to_image(np.asarray(image.convert(mode)), background)
 

@@ -1,10 +1,11 @@
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from torch_geometric.data import Batch, Data
 
 from pyg_viglad.transforms import (
@@ -163,6 +164,60 @@ def test_truncated_file(tmp_path, suffix):
     path.write_bytes(path.read_bytes()[:1500])
     with pytest.raises(ValueError, match=f"cut{suffix}"):
         to_image(path)
+
+
+@pytest.mark.parametrize("name", [b"tEXt", b"eXIf", b"iCCP", b"tRNS", b"IDAT"])
+def test_checksums_of_png(tmp_path, name):
+    path = tmp_path / "photo.png"
+    Image.fromarray(RGB).save(path)
+    content = path.read_bytes()
+    damaged = struct.pack(">I", 9) + name + bytes(9) + b"\1\2\3\4"
+    path.write_bytes(content[:33] + damaged + content[33:])
+    if name in (b"tRNS", b"IDAT"):  # what the picture depends on
+        with pytest.raises(ValueError, match=rf"photo\.png': damaged chunk b'{name.decode()}'"):
+            to_image(path)
+    else:
+        check(path, scaled(RGB))
+
+
+def test_overwritten_pixels_of_png(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    path = tmp_path / "zeros.png"
+    Image.fromarray(noise).save(path)
+    content = bytearray(path.read_bytes())
+    content[-900:-700] = bytes(200)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged chunk b'IDAT'"):
+        to_image(path)
+
+
+def test_errors_of_any_type_name_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "photo.webp"
+    path.write_bytes(b"RIFF")
+    for error in (RuntimeError("no plane"), struct.error("3 bytes"), MemoryError()):
+        monkeypatch.setattr(Image, "open", lambda *_, error=error: (_ for _ in ()).throw(error))
+        with pytest.raises(ValueError, match=rf"photo\.webp': {str(error) or 'MemoryError'}\)"):
+            to_image(path)
+
+
+def test_eps_runs_no_ghostscript(tmp_path, monkeypatch):
+    path = tmp_path / "drawing.png"
+    Image.fromarray(RGB).save(path, "EPS")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("was run"))
+    with pytest.raises(ValueError, match=r"drawing\.png': EPS holds no pixels"):
+        to_image(path)
+
+
+def test_one_transparent_value_of_16_bits(tmp_path):
+    path = tmp_path / "clear.png"
+    Image.fromarray(np.array([[500, 600]], np.uint16)).save(path, transparency=500)
+    assert torch.allclose(to_image(path, (1.0, 0.5, 0.0))[:, 0, 0], torch.tensor([1, 0.5, 0.0]))
+    assert torch.allclose(to_image(path)[:, 0, 1], torch.full((3,), 600 / 65535))
+
+
+def test_premultiplied_gray():
+    image = Image.fromarray(RGB).convert("LA").convert("La")
+    assert torch.equal(to_image(image), to_image(Image.fromarray(RGB).convert("L")))
 
 
 def test_other_files(tmp_path):
