@@ -1,6 +1,8 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyg_viglad.metrics import image_auroc, image_average_precision, image_f1_max
 from tests.metrics.samples import assert_by_kind
@@ -61,3 +63,27 @@ def test_missing_kind_is_nan(metric):
 def test_errors(scores, kinds, message):
     with pytest.raises(ValueError, match=message):
         image_auroc(scores, kinds)
+
+
+@st.composite
+def judged(draw):
+    """Scores of few different values, and kinds with at least one good image."""
+    kinds = draw(st.lists(st.sampled_from(["good", "logical", "structural"]), max_size=20))
+    levels = st.integers(-3, 3).map(float) | st.floats(-1e30, 1e30)
+    scores = draw(st.lists(levels, min_size=len(kinds) + 3, max_size=len(kinds) + 3))
+    return scores, ["good", "logical", "structural", *kinds]
+
+
+@pytest.mark.parametrize(("metric", "oracle"), METRICS)
+@given(judged())
+def test_property_of_ties(metric, oracle, judged):
+    scores, kinds = judged
+    of = {kind: [s for s, k in zip(scores, kinds, strict=True) if k == kind] for kind in kinds}
+    result = metric(scores, kinds)
+    for kind in ("logical", "structural"):
+        assert result[kind] == pytest.approx(oracle(of["good"], of[kind]), abs=1e-12)
+    pooled = oracle(of["good"], of["logical"] + of["structural"])
+    assert result["pooled"] == pytest.approx(pooled, abs=1e-12)
+    order = sorted(set(scores))  # any rising function of the scores, and any order of the images
+    ranks = [order.index(score) for score in scores]
+    assert metric(ranks[::-1], kinds[::-1]) == pytest.approx(result, abs=1e-12)

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
 from pyg_viglad.metrics import (
@@ -171,3 +174,26 @@ def test_errors():
         au_pro([np.eye(2)], [np.eye(2)], 30)
     with pytest.raises(ValueError, match="'max_thresholds' of at least 1"):
         PixelAUROC(max_thresholds=0)
+
+
+@st.composite
+def located(draw):
+    """Maps of few different values and masks with at least one pixel of either kind."""
+    maps, masks = [], []
+    for _ in range(draw(st.integers(1, 3))):
+        shape = draw(st.tuples(st.integers(1, 3), st.integers(2, 4)))
+        levels = st.sampled_from([-1.0, 0.0, 0.5, 1.0, 1e30])
+        maps.append(draw(arrays(np.float64, shape, elements=levels)))
+        masks.append(draw(arrays(bool, shape)))
+    masks[0][0, 0], masks[0][-1, -1] = True, False
+    return maps, masks
+
+
+@given(located(), st.sampled_from([0.05, 0.3, 1.0]))
+def test_property_of_ties(located, limit):
+    maps, masks = located
+    values, labels = (np.concatenate([m.ravel() for m in part]) for part in located)
+    expected = auroc(values[~labels], values[labels])
+    assert pixel_auroc(maps, masks) == pytest.approx(expected, abs=1e-12)
+    expected = spro.au_spro(maps, [channels(mask) for mask in masks], limit)
+    assert au_pro(maps, masks, limit) == pytest.approx(expected, abs=1e-12)

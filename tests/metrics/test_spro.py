@@ -5,6 +5,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from pyg_viglad.metrics import SaturatedOverlap, au_spro, au_spro_by_kind
 from tests.metrics.samples import sample
@@ -264,3 +267,27 @@ def test_by_kind_errors():
         au_spro_by_kind(maps, targets[:1], ["logical", "good"])
     with pytest.raises(ValueError, match=r"finite values in the map of image 1 "):
         au_spro_by_kind([maps[0], maps[1] * np.nan], targets, ["logical", "good"])
+
+
+@st.composite
+def located(draw):
+    """Maps of few different values, and up to two overlapping defects in each."""
+    maps, targets = [], []
+    for number in range(draw(st.integers(1, 3))):
+        shape = draw(st.tuples(st.integers(1, 3), st.integers(2, 4)))
+        levels = st.sampled_from([-1.0, 0.0, 0.5, 1.0, 1e30])
+        maps.append(draw(arrays(np.float64, shape, elements=levels)))
+        masks = draw(st.lists(arrays(bool, shape), min_size=number == 0, max_size=2))
+        for mask in masks:
+            mask[0, 0], mask[-1, -1] = True, False  # neither empty nor all
+        areas = [draw(st.integers(1, int(mask.sum()))) for mask in masks]
+        targets.append(list(zip(masks, areas, strict=True)))
+    return maps, targets
+
+
+@given(located(), st.sampled_from([0.05, 1 / 3, 1.0]))
+def test_property_of_ties(located, limit):
+    maps, targets = located
+    result = au_spro(maps, targets, [limit])[limit]
+    assert result == pytest.approx(spro.au_spro(maps, targets, limit), abs=1e-12)
+    assert au_spro(maps[::-1], targets[::-1], [limit])[limit] == pytest.approx(result, abs=1e-12)

@@ -1,11 +1,14 @@
 import importlib
 import math
 import sys
+from itertools import accumulate
 
 import pytest
 import torch
 import torch.nn.functional as F
 import torch_cluster
+from hypothesis import given
+from hypothesis import strategies as st
 from torch._subclasses import FakeTensorMode
 
 from pyg_viglad.nn import knn_graph
@@ -434,3 +437,67 @@ def test_codes_add_a_product_to_the_distance(centres, candidates, k):
     assert (single == edges).double().mean() > 0.99
     with pytest.raises(ValueError, match=r"'codes' with 'y' and cosine=True"):
         knn_graph(flat[0], k, codes=codes, **kwargs)
+
+
+@st.composite
+def searches(draw, ties=True):
+    """Features of small integers, or of signs for cosine distances, and the arguments of a search."""
+    cosine, loop = draw(st.booleans()), draw(st.booleans())
+    nodes = draw(st.integers(2, 40) | st.sampled_from([127, 128, 200]))
+    k = draw(st.integers(1, min(nodes - 1, 12)))
+    torch.manual_seed(draw(st.integers(0, 2**32)))
+    if not ties:
+        x = torch.randn(nodes, 5, dtype=torch.float64)
+    else:
+        x = (
+            signs(nodes)
+            if cosine
+            else torch.randint(-2, 3, (nodes, draw(st.integers(1, 3)))).float()
+        )
+    return x, {"k": k, "dilation": draw(st.integers(1, 4)), "loop": loop, "cosine": cosine}
+
+
+@given(searches())
+def test_property_of_ties(search):
+    x, options = search
+    edge_index = knn_graph(x, **options)
+    neighbors, centres = edge_index.view(2, len(x), options["k"])
+    assert torch.equal(centres, torch.arange(len(x))[:, None].expand_as(centres))
+    assert all(len(set(row)) == options["k"] for row in neighbors.tolist())
+    if options["loop"]:
+        assert torch.equal(neighbors[:, 0], centres[:, 0])
+    else:
+        assert not (neighbors == centres).any()
+    distance = (x[neighbors] - x[centres]).norm(dim=2)
+    assert (distance.diff(dim=1) >= 0).all()
+    assert torch.equal(edge_index, knn_graph_oracle(x, **options))
+
+
+@given(searches(ties=False))
+def test_property_of_permutations(search):
+    x, options = search
+    order = torch.randperm(len(x))
+    edges, permuted = knn_graph(x, **options), knn_graph(x[order], **options)
+    neighbors = order[permuted[0]].view(len(x), -1)
+    assert torch.equal(neighbors, edges[0].view(len(x), -1)[order])
+
+
+@given(st.lists(searches(), min_size=1, max_size=4))
+def test_property_of_batches(parts):
+    options = {**parts[0][1], "k": min(options["k"] for _, options in parts)}
+    x = [F.pad(part, (0, 4 - part.size(1))) for part, _ in parts]
+    batch = torch.repeat_interleave(torch.arange(len(x)), torch.tensor([len(part) for part in x]))
+    first = [0, *accumulate(len(part) for part in x)]
+    alone = [knn_graph(part, **options) + start for part, start in zip(x, first[:-1], strict=True)]
+    assert torch.equal(knn_graph(torch.cat(x), batch=batch, **options), torch.cat(alone, dim=1))
+
+
+@given(searches(), st.integers(-100, 100), st.integers(-(2**20), 2**20))
+def test_property_of_scale_and_offset(search, power, offset):
+    x, options = search
+    expected = knn_graph(x, **options)
+    moved = x.double() if options["cosine"] else x.double() + offset
+    assert torch.equal(knn_graph(moved * 2.0**power, **options), expected)
+    if options["cosine"]:
+        scales = 2.0 ** torch.randint(-100, 100, (len(x), 1))
+        assert torch.equal(knn_graph(x * scales, **options), expected)
