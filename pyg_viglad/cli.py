@@ -43,11 +43,19 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = CommandParser(prog="pyg-viglad", description="Detects logical anomalies in images.")
     parser.add_commands(_COMMANDS)
     command: Any = _COMMANDS
-    options = parser.parse_args(args).as_dict()
-    while isinstance(command, dict):
-        name = options["subcommand"]
-        command, options = command[name], options[name]
-    options.pop("config")
+    try:
+        options = parser.parse_args(
+            _command_first(sys.argv[1:] if args is None else args)
+        ).as_dict()
+        while isinstance(command, dict):
+            name = options["subcommand"]
+            command, options = command[name], options[name]
+        options.pop("config")
+        _check_values(command, options)
+    except UnicodeDecodeError as error:
+        _fail(f"Expected a file of options in UTF-8 ({error})", 2)
+    except (ValueError, RecursionError) as error:
+        _fail(str(error), 2)
     try:
         command(**_expand_home(options))
     except (ValueError, OSError, ImportError) as error:
@@ -121,6 +129,12 @@ class CommandParser(ArgumentParser):
                 options |= {"nargs": "+", "type": str, "action": _Join}
             group.add_argument(name if name in positional else f"--{prefix}{name}", **options)
 
+    def _check_value_key(self, action: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """Takes a single value in a YAML file as a list of one, where a list is expected."""
+        if isinstance(action, _Join) and value is not None and not isinstance(value, list):
+            value = [value]
+        return super()._check_value_key(action, value, *args, **kwargs)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends in one line on standard error."""
         _fail(message, 2)
@@ -136,6 +150,28 @@ class _Join(Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         self.values += values
         setattr(namespace, self.dest, list(self.values))
+
+
+def _command_first(args: Sequence[str]) -> list[str]:
+    """Moves the command before options that were given before it."""
+    place = next((place for place, word in enumerate(args) if word in _COMMANDS), 0)
+    return [*args[place : place + 1], *args[:place], *args[place + 1 :]]
+
+
+def _check_values(component: Callable[..., Any], options: dict[str, Any], prefix: str = "") -> None:
+    """Raises ``ValueError`` where a YAML file has what types do not tell: no value, or an empty one."""
+    parameters = inspect.signature(component).parameters
+    for name, value in options.items():
+        marks = get_args(parameters[name].annotation)
+        part = next((mark for mark in marks if isinstance(mark, OptionsOf)), None)
+        if part is not None and isinstance(value, dict):
+            _check_values(part.component, value, f"{name}.")
+        elif part is not None and value is not None:
+            raise ValueError(f"Expected options in '{name}' (got {value!r})")
+        elif value != parameters[name].default and (
+            value == "" or value is None or (isinstance(value, list) and "" in value)
+        ):
+            raise ValueError(f"Expected a value of '{prefix}{name}' (got {value!r})")
 
 
 def _plain_text(text: str) -> str:

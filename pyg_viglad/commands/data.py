@@ -74,8 +74,12 @@ def open_data(
         "visa": VisA,
         "cad_sd": CADSD,
     }
-    arguments: dict[str, Any] = {"image_size": image_size, **(options or {})}
-    if dataset in ("digit_anatomy", "scattered_digits"):
+    arguments: dict[str, Any] = {**(options or {}), "image_size": image_size}
+    drawn = dataset in ("digit_anatomy", "scattered_digits")
+    for key in ("split", "image_size", "transform", "source" if drawn else "root"):
+        if key in (options or {}):
+            raise ValueError(f"Expected 'data_options' other than {key!r}, which is set already")
+    if drawn:
         if image_size[0] != image_size[1]:
             raise ValueError(f"Expected square images of digits (got {image_size})")
         arguments = {**arguments, "image_size": image_size[0], "source": name}

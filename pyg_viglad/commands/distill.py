@@ -79,10 +79,16 @@ def distill(
         raise ValueError(
             f"Expected 'image_size' to be at least 64 and divisible by 4 (got {image_size})"
         )
+    for name, value in (("batch_size", batch_size), ("statistics_images", statistics_images)):
+        if value < 1:
+            raise ValueError(f"Expected {name!r} to be at least 1 (got {value})")
+    for name, share in (("decay", decay), ("grayscale", grayscale), ("min_scale", min_scale)):
+        if not 0 <= share <= 1:
+            raise ValueError(f"Expected {name!r} in [0, 1] (got {share})")
     loop = make_trainer(output, **{**_STEPS, **(trainer or {})})
     seed_everything(seed, verbose=False)
-    features = BackboneFeatures(backbone, backbone_weights, **(backbone_options or {}))
     plain = PenaltyImages(images, 2 * image_size, augment=False, grayscale=0.0, seed=None)
+    features = BackboneFeatures(backbone, backbone_weights, **(backbone_options or {}))
     teacher = make_network(network, size, 384, padding=True)
     checkpoint = find_checkpoint(config, "teacher", teacher) if resume else None
     folder = open_run(output, "distill", config)

@@ -440,13 +440,13 @@ def _read_npz(path: Path) -> list[_Digits]:
     wanted = ("x_train", "y_train", "x_test", "y_test")
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not set(wanted) <= set(file):
-                raise ValueError(
-                    f"Expected the arrays {', '.join(wanted)} in '{path}' (got {sorted(file)})"
-                )
-            x_train, y_train, x_test, y_test = (file[name] for name in wanted)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, TypeError) as error:
+            found = sorted(file)
+            arrays = [file[name] for name in wanted if name in file]
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, TypeError, ValueError) as error:
         raise ValueError(f"Expected an .npz archive of arrays (got '{path}': {error})") from error
+    if len(arrays) < len(wanted):
+        raise ValueError(f"Expected the arrays {', '.join(wanted)} in '{path}' (got {found})")
+    x_train, y_train, x_test, y_test = arrays
     return [
         _check_digits(x_train, y_train, f"{path}: train"),
         _check_digits(x_test, y_test, f"{path}: test"),

@@ -147,9 +147,9 @@ def make_trainer(
     max_steps: int = 100_000,
     *,
     max_minutes: float | None = None,
-    precision: str = "32-true",
+    precision: str | int = "32-true",
     accelerator: str = "auto",
-    devices: int | str = "auto",
+    devices: int | str | list[int] = "auto",
     checkpoint_every: int = 500,
     progress: bool = True,
 ) -> "Trainer":
@@ -161,7 +161,7 @@ def make_trainer(
         max_minutes: Stop after so many minutes at the latest, with those before a checkpoint.
         precision: Lightning's precision, such as ``32-true`` or ``bf16-mixed``.
         accelerator: Lightning's accelerator, such as ``cpu`` or ``gpu``.
-        devices: Lightning's devices: a number or ``auto``.
+        devices: Lightning's devices: a number, ``auto`` or the numbers of some GPUs.
         checkpoint_every: Steps between checkpoints; the last step, Ctrl-C and SIGTERM leave one too.
         progress: Whether to show a progress bar.
 

@@ -5,7 +5,9 @@ import torch
 from PIL import Image
 
 from pyg_viglad import ViGLAD
-from pyg_viglad.cli import main
+from pyg_viglad.cli import CommandParser, main
+from pyg_viglad.commands import train
+from pyg_viglad.training import make_trainer
 
 SMALL = ["--model.size", "small"]
 TINY = [*SMALL, "--model.image_size", "96", "--trainer.accelerator", "cpu"]
@@ -21,7 +23,7 @@ def files(tmp_path_factory):
     for number in range(4):
         Image.new("RGB", (1, 1)).save(folder / "tiny" / f"{number}.png")
         Image.new("RGB", (32, 32)).save(folder / "broken" / f"{number}.png")
-    for name in ("text.png", "broken/3.png", "run/checkpoints/last.ckpt"):
+    for name in ("text.png", "text.npz", "broken/3.png", "run/checkpoints/last.ckpt"):
         (folder / name).write_text("not what it says")
     weights = {f"model.{k}": v for k, v in ViGLAD("medium", 96).named_parameters()}
     torch.save({"state_dict": weights}, folder / "other/checkpoints/last.ckpt")
@@ -50,6 +52,14 @@ def contents(folder):
         (["train", "--trainer.max_minutes", "0"], "max_minutes"),
         (["train", *TINY, "--trainer.devices", "0"], "trainer that this machine can run"),
         (["train", *TINY, "--output", "../text.png/run"], "Not a directory"),
+        (["train", *TINY, "--trainer.devices", "foo"], "trainer that this machine can run"),
+        (["train", *TINY, "--trainer.devices", "-1"], "trainer that this machine can run"),
+        (["train", *TINY, "--trainer.accelerator", "tpu"], "torch_xla"),
+        (["train", *TINY, "--trainer.precision", "8"], "Precision '8' is invalid"),
+        (["train", *TINY, "--trainer.checkpoint_every=-5"], "'checkpoint_every' to be at least 1"),
+        (["train", *TINY, "--trainer.max_minutes", "-1"], "'max_minutes' above 0"),
+        (["train", *TINY, "--data_options", '{"image_size": 3}'], "other than 'image_size'"),
+        (["train", *TINY, "--data", "../text.npz"], "Expected an .npz archive"),
         (["train", *TINY, "--data_options", '{"num_val": 0}'], "one validation image"),
         (["train", *TINY, "--data_options", '{"num_test_good": 0}'], "a good image among the test"),
         (["train", *TINY, "--fit.batch_size", "0"], "batch_size"),
@@ -63,9 +73,15 @@ def contents(folder):
         (["predict", "--model", "../model", "--images", "../text.png"], "readable image file"),
         (["predict", "--model", "../model", "--images", "../tiny/0.png"], "(got 1 x 1)"),
         (["predict", "--model", "../model", "--images", "nowhere"], "nowhere"),
+        (
+            ["predict", "--model", "../model", "--images", "x", "--device", "meta"],
+            "a device of this",
+        ),
         (["predict", "--model", "../model", "--images", "x", "--pictures", "-1"], "'pictures'"),
         (["test", "--model", "nowhere"], "Expected a model folder"),
-        (["distill", "--images", "nowhere", "--backbone", "nothing"], "timm model"),
+        (["distill", "--images", "nowhere"], "Expected a folder of images"),
+        (["distill", "--images", "../tiny", "--backbone", "nothing"], "timm model"),
+        (["distill", "--images", "x", "--decay", "7"], "'decay' in [0, 1]"),
         (["distill", "--images", "x", "--image_size", "50"], "image_size"),
     ],
 )
@@ -90,7 +106,8 @@ def test_mistakes_end_in_one_line(arguments, message, files, monkeypatch, capsys
         (["train", "--size", "small"], "--size"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["predict", "--images", "a.png"], "model"),
-        (["data", "check", "visa"], "root"),
+        (["predict", "--model", "", "--images", "a.png"], "a value of 'model'"),
+        (["predict", "--model", "a", "--images", ""], "a value of 'images'"),
         (["nothing"], "nothing"),
         ([], "predict"),
     ],
@@ -104,6 +121,44 @@ def test_options_that_do_not_fit_end_in_one_line(arguments, message, tmp_path, m
     assert line.startswith("pyg-viglad: error: ")
     assert message in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"trainer: 5", "Expected options in 'trainer' (got 5)"),
+        (b"data: null", "Expected a value of 'data' (got None)"),
+        (b"model: {k: null}", "Expected a value of 'model.k'"),
+        (b"model: [small", "Problems parsing config"),
+        (b"- model", "Unexpected config"),
+        (b"model: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        (b"model: " + 3000 * b"[" + 3000 * b"]", "recursion"),
+        (b"\xff\xfe\x00", "Expected a file of options in UTF-8"),
+    ],
+)
+def test_files_of_options_that_do_not_fit_end_in_one_line(text, message, tmp_path, capsys):
+    (tmp_path / "options.yaml").write_bytes(text)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--config", str(tmp_path / "options.yaml")])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("pyg-viglad: error: ")
+    assert message in line
+
+
+def test_files_of_options_before_the_command_and_of_single_values(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(files)
+    Image.new("RGB", (96, 96), "gray").save(tmp_path / "one.png")
+    text = f"model: model\nimages: {tmp_path}/one.png\npictures: 0\noutput: {tmp_path}/out\n"
+    (tmp_path / "options.yaml").write_text(text)
+    main(["--config", str(tmp_path / "options.yaml"), "predict"])
+    assert "one.png" in (tmp_path / "out" / "scores.csv").read_text()
+    text = "data: nowhere\ntrainer: {devices: 1, precision: 32, accelerator: cpu}\n"
+    (tmp_path / "options.yaml").write_text(text)
+    options = CommandParser()
+    options.add_commands({"train": train})
+    given = options.parse_args(["train", "--config", str(tmp_path / "options.yaml")]).train
+    assert make_trainer(tmp_path, **given.trainer.as_dict()).precision == "32-true"
 
 
 def test_interrupted(monkeypatch, capsys):
