@@ -2,11 +2,11 @@
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pyg_viglad.commands.run import OptionsOf, find_checkpoint, open_run
-from pyg_viglad.files import atomic_path
 from pyg_viglad.training import PenaltyImages, make_trainer
 
 __all__ = ["distill"]
@@ -47,7 +47,7 @@ def distill(
         size: Layers of the teacher.
         network: The paper's PDN, or GPDN, with a vision graph block (Figure 4).
         image_size: Side of the teacher's images in pixels; the backbone sees twice as many.
-        batch_size: Images per step.
+        batch_size: Images per step, of all processes together.
         lr: Learning rate of Adam.
         weight_decay: Weight decay of Adam.
         decay: Share of the steps, at the end, over which the learning rate falls to 0.
@@ -64,7 +64,6 @@ def distill(
         licence: A sentence on the licence of backbone and images, kept in teacher.json.
     """
     config = dict(locals())
-    import torch
     from lightning import seed_everything
     from torch.utils.data import DataLoader, Subset
     from tqdm import tqdm
@@ -73,7 +72,7 @@ def distill(
     from pyg_viglad.scoring import ChannelNormalization
     from pyg_viglad.training import DistillationModule
     from pyg_viglad.training.checkpoint import run_trainer
-    from pyg_viglad.training.data import StepSampler
+    from pyg_viglad.training.data import StepSampler, shards_of
 
     if image_size < 64 or image_size % 4:
         raise ValueError(
@@ -86,23 +85,25 @@ def distill(
         if not 0 <= share <= 1:
             raise ValueError(f"Expected {name!r} in [0, 1] (got {share})")
     loop = make_trainer(output, **{**_STEPS, **(trainer or {})})
+    processes, share = partial(shards_of, loop), batch_size // loop.world_size
+    if share * loop.world_size != batch_size or share < 1:
+        raise ValueError(
+            f"Expected 'batch_size' to be a multiple of the {loop.world_size} processes "
+            f"(got {batch_size})"
+        )
     seed_everything(seed, verbose=False)
     plain = PenaltyImages(images, 2 * image_size, augment=False, grayscale=0.0, seed=None)
     features = BackboneFeatures(backbone, backbone_weights, **(backbone_options or {}))
     teacher = make_network(network, size, 384, padding=True)
     checkpoint = find_checkpoint(config, "teacher", teacher) if resume else None
-    folder = open_run(output, "distill", config)
+    folder = open_run(output, "distill", config) if loop.is_global_zero else Path(output)
     normalization = ChannelNormalization(384)
-    statistics = folder / "target_statistics.pt"
-    if resume and statistics.is_file():
-        normalization.load_state_dict(torch.load(statistics, weights_only=True))
-    else:
+    photographs = None
+    if checkpoint is None:
         subset = Subset(plain, range(min(statistics_images, len(plain))))
-        loader = DataLoader(subset, batch_size, num_workers=num_workers)
-        with tqdm(loader, desc="Target statistics") as bar:
-            normalization.fit(features(batch) for batch in bar)
-        with atomic_path(statistics) as partial:
-            torch.save(normalization.state_dict(), partial)
+        order = StepSampler(len(subset), 1, len(subset), seed, shuffle=False, shards=processes)
+        loader = DataLoader(subset, share, sampler=order, num_workers=num_workers)
+        photographs = tqdm(loader, desc="Target statistics", disable=not loop.is_global_zero)
     crops = PenaltyImages(
         images,
         2 * image_size,
@@ -113,11 +114,21 @@ def distill(
         seed=seed,
     )
     sampler = StepSampler(
-        len(crops), batch_size, loop.max_steps, seed, lambda: loop.global_step, shuffle=False
+        len(crops),
+        batch_size,
+        loop.max_steps,
+        seed,
+        lambda: loop.global_step,
+        shuffle=False,
+        shards=processes,
     )
-    loader = DataLoader(crops, batch_size, sampler=sampler, num_workers=num_workers)
-    module = DistillationModule(teacher, features, normalization, lr, weight_decay, decay)
+    loader = DataLoader(crops, share, sampler=sampler, num_workers=num_workers)
+    module = DistillationModule(
+        teacher, features, normalization, lr, weight_decay, decay, photographs
+    )
     run_trainer(loop, module, loader, checkpoint)
+    if not loop.is_global_zero:
+        return
     card = {
         "architecture": f"{network.upper()} {size}, 384 channels",
         "backbone": backbone,

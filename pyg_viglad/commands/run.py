@@ -24,7 +24,7 @@ _FREE = {
         "licence",
     ),
     *("trainer.max_steps", "trainer.max_minutes", "trainer.checkpoint_every", "trainer.progress"),
-    *("trainer.accelerator", "trainer.devices"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
 }
 
 

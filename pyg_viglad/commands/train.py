@@ -1,6 +1,7 @@
 """``pyg-viglad train``: a detector from normal images."""
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 from pyg_viglad import training
@@ -61,7 +62,7 @@ def train(
         penalty, max(detector.image_size), length=loop.max_steps, seed=seed
     )
     checkpoint = find_checkpoint(config, "model", detector) if resume else None
-    folder = open_run(output, "train", config)
+    folder = open_run(output, "train", config) if loop.is_global_zero else Path(output)
     start = time.perf_counter()
     training.fit(
         detector,
@@ -79,6 +80,8 @@ def train(
         "fit_minutes": round((time.perf_counter() - start) / 60, 2),
         "seed": seed,
     }
+    if not loop.is_global_zero:
+        return extra
     detector.save_pretrained(folder / "model")
     if len(splits.test) == 0:
         write_json(folder / "metrics.json", extra)

@@ -32,12 +32,14 @@ from pyg_viglad.models.teachers import (
 from pyg_viglad.models.vig_autoencoder import EncoderWeights, ViGAutoEncoder, evaluation_mode
 from pyg_viglad.nn import Graph, Operator, Upsampling, keep_running_statistics, knn_graph, to_nodes
 from pyg_viglad.scoring import (
+    ALONE,
     ChannelNormalization,
     Mahalanobis,
     MapCalibration,
     NodeScorerName,
     PseudoFusion,
     PseudoKind,
+    Shards,
     Standardization,
     Whitening,
     anomaly_map,
@@ -712,12 +714,20 @@ class ViGLAD(
         for batch in _batches(images, self.device):
             yield batch, self.teacher(self.normalize(to_batch(batch, self.image_size)))
 
-    def fit_teacher_statistics(self, train: ImageSource) -> None:
-        """Fits the teacher's normalisation on the training images; needed before :meth:`loss`."""
-        self.teacher_normalization.fit(features for _, features in self.teacher_outputs(train))
+    def fit_teacher_statistics(self, train: ImageSource, shards: Shards = ALONE) -> None:
+        """Fits the teacher's normalisation on the training images; needed before :meth:`loss`.
+
+        Args:
+            train: See :meth:`fit_statistics`.
+            shards: See :meth:`fit_statistics`.
+        """
+        outputs = self.teacher_outputs(shards.deal(train))
+        self.teacher_normalization.fit((features for _, features in outputs), shards)
 
     @torch.no_grad()
-    def fit_statistics(self, train: ImageSource, validation: ImageSource) -> None:
+    def fit_statistics(
+        self, train: ImageSource, validation: ImageSource, shards: Shards = ALONE
+    ) -> None:
         """Fits all statistics that scores need, after training, on normal images only.
 
         Gaussians are fitted on the training images; quantiles, scales and threshold on the validation
@@ -730,6 +740,9 @@ class ViGLAD(
                 :meth:`fit_teacher_statistics` was called before.
             validation: Normal images held out of training, likewise; never test images. They are read
                 twice with ``fusion="pseudo"``.
+            shards: The processes that share the work, of which each makes this call with all images, see
+                :meth:`Shards.of_process_group() <pyg_viglad.scoring.Shards>`; ``train`` and ``validation``
+                are then tensors or datasets (default: this process alone).
 
         Raises:
             ValueError: If there are too few images, or some that are read twice can be read only once.
@@ -751,8 +764,8 @@ class ViGLAD(
                         "Expected 'train' to be a tensor, dataset or list, which can be read twice "
                         f"(got a {type(train).__name__})"
                     )
-                self.fit_teacher_statistics(train)
-            for images in _batches(train, self.device):
+                self.fit_teacher_statistics(train, shards)
+            for images in _batches(shards.deal(train), self.device):
                 # Runs only the networks whose features are fitted.
                 normal = self.normalize(to_batch(images, self.image_size))
                 if self.feature == "teacher" or scorer is not None:
@@ -767,46 +780,61 @@ class ViGLAD(
                         views.append(self.teacher_features(normal.flip(dim)))
             if not vectors:
                 raise ValueError("Expected at least one training image (got none)")
-            self.gaussian.fit(torch.cat(vectors))
+            self.gaussian.fit(shards.gather(torch.cat(vectors)))
             if scorer is not None:
-                scorer.fit(node_features, list(mirrors.values()))
+                scorer.fit(node_features, list(mirrors.values()), shards)
 
             held_out = [
                 self._distances(self.features(images))
-                for images in _batches(validation, self.device)
+                for images in _batches(shards.deal(validation), self.device)
             ]
             if not held_out:
                 raise ValueError("Expected at least one validation image (got none)")
             if scorer is not None:
-                scorer.calibrate([part.teacher for part in held_out if part.teacher is not None])
-            self.local_calibration.fit(torch.cat([part.local_map for part in held_out]))
-            self.global_calibration.fit(torch.cat([part.global_map for part in held_out]))
+                features = [part.teacher for part in held_out if part.teacher is not None]
+                scorer.calibrate(features, shards)
+            self.local_calibration.fit(torch.cat([part.local_map for part in held_out]), shards)
+            self.global_calibration.fit(torch.cat([part.global_map for part in held_out]), shards)
             scores = _Scores(*_cat([self._score(part) for part in held_out]))
-            self.reconstruction_scale.fit(scores.reconstruction)
-            self.feature_scale.fit(scores.feature)
+            self.reconstruction_scale.fit(shards.gather(scores.reconstruction))
+            self.feature_scale.fit(shards.gather(scores.feature))
             if scores.node is not None and self.node_scale is not None:
-                self.node_scale.fit(scores.node)
+                self.node_scale.fit(shards.gather(scores.node))
             if self.pseudo_fusion is not None:
-                pseudo = self._pseudo_parts(validation, scores.reconstruction.numel())
-                self.pseudo_fusion.fit(_parts(scores), pseudo)
-            total = self._fuse(scores)[1]
+                parts = {name: shards.gather(part) for name, part in _parts(scores).items()}
+                pseudo = self._pseudo_parts(validation, len(parts["A_f"]), shards)
+                self.pseudo_fusion.fit(parts, pseudo)
+            total = shards.gather(self._fuse(scores)[1])
             self.threshold = upper_quantile(total, self.threshold_quantile).to(self.threshold)
         self.eval()
 
-    def _pseudo_parts(self, validation: ImageSource, number: int) -> dict[str, Tensor]:
+    def _pseudo_parts(
+        self, validation: ImageSource, number: int, shards: Shards
+    ) -> dict[str, Tensor]:
         """Computes the parts of the score of pseudo-anomalies of ``number`` validation images."""
         kinds = get_args(PseudoKind)
         per_kind = min(8, math.ceil(_PSEUDO_ANOMALIES / (number * len(kinds))))
         generator = torch.Generator().manual_seed(0)
         found: dict[str, list[Tensor]] = {}
-        for images in _batches(validation, self.device):
-            for image in to_batch(images, self.image_size):
-                made = [pseudo_anomaly(image, kind, generator)[0] for kind in kinds * per_kind]
-                for batch in torch.stack(made).split(_BATCH_SIZE):
-                    scores = self._score(self._distances(self.features(batch)))
-                    for name, part in _parts(scores).items():
-                        found.setdefault(name, []).append(part)
-        return {name: torch.cat(parts) for name, parts in found.items()}
+        images = (
+            image
+            for batch in _batches(validation, self.device)
+            for image in to_batch(batch, self.image_size)
+        )
+        for place, image in enumerate(images):
+            # Every process makes all of them, so that they do not depend on the number of processes.
+            made = [pseudo_anomaly(image, kind, generator)[0] for kind in kinds * per_kind]
+            if place % shards.size != shards.rank:
+                continue
+            for batch in torch.stack(made).split(_BATCH_SIZE):
+                scores = self._score(self._distances(self.features(batch)))
+                for name, part in _parts(scores).items():
+                    found.setdefault(name, []).append(part)
+        per_image = len(kinds) * per_kind
+        return {
+            name: shards.gather(torch.cat(parts).view(-1, per_image)).flatten()
+            for name, parts in found.items()
+        }
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> str | None:
         """Writes weights, calibration and config to a folder, each file whole or not at all.

@@ -29,7 +29,7 @@ from pyg_viglad.nn.hypergraph import (
 from pyg_viglad.nn.knn_graph import knn_graph
 from pyg_viglad.nn.max_relative_conv import MaxRelativeConv, MaxRelativeDeconv
 from pyg_viglad.nn.node_linear import NodeLinear
-from pyg_viglad.nn.node_norm import NodeNorm, keep_running_statistics
+from pyg_viglad.nn.node_norm import NodeNorm, keep_running_statistics, synchronize_batch_norms
 from pyg_viglad.nn.operators import (
     OPERATORS,
     Operator,
@@ -85,6 +85,7 @@ __all__ = [
     "position_codes",
     "register_graph",
     "register_operator",
+    "synchronize_batch_norms",
     "to_hypergraph",
     "to_maps",
     "to_nodes",

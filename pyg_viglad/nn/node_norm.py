@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["NodeNorm", "keep_running_statistics"]
+__all__ = ["NodeNorm", "keep_running_statistics", "synchronize_batch_norms"]
 
 _FEWEST = 16  # nodes: the 4 x 4 of one image of 256 x 256 pixels
 
@@ -21,7 +24,7 @@ class NodeNorm(nn.BatchNorm1d):
     image of the paper's size has 16 nodes there.
 
     :meth:`torch.nn.SyncBatchNorm.convert_sync_batchnorm` replaces this module by one that always
-    uses the statistics of the (whole) batch.
+    uses the statistics of the (whole) batch; :func:`synchronize_batch_norms` keeps the rule.
 
     Example:
         >>> import torch
@@ -32,10 +35,14 @@ class NodeNorm(nn.BatchNorm1d):
     def forward(self, input: Tensor) -> Tensor:
         """Normalises ``[N, C]``."""
         if self.training and input.size(0) < _FEWEST:
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
+            return self.normalize(input)
         return super().forward(input)
+
+    def normalize(self, input: Tensor) -> Tensor:
+        """Normalises ``[N, C]`` with the running statistics."""
+        return F.batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
 
 
 @contextmanager
@@ -61,3 +68,80 @@ def keep_running_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+
+
+@contextmanager
+def synchronize_batch_norms(module: nn.Module, processes: int) -> Iterator[None]:
+    """Lets a module's batch normalizations, in training, see the batches of all processes in this context.
+
+    Unlike :class:`torch.nn.SyncBatchNorm` it works on a CPU too, and :class:`NodeNorm` counts the nodes
+    of all processes. All processes must pass the same layers.
+
+    Args:
+        module: A module that contains batch normalizations.
+        processes: Number of processes in the default group of :mod:`torch.distributed`; with 1 there need
+            be no group, and nothing changes.
+
+    Example:
+        >>> norm, x = NodeNorm(4), torch.rand(20, 4)
+        >>> with synchronize_batch_norms(norm, processes=1):
+        ...     y = norm(x)
+        >>> torch.equal(y, NodeNorm(4)(x))
+        True
+    """
+    norms = [m for m in module.modules() if processes > 1 and isinstance(m, _BatchNorm)]
+    for norm in norms:
+        norm.forward = partial(_synchronized, norm)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
+
+
+class _Sum(torch.autograd.Function):
+    """Adds up a tensor of all processes; each process's loss depends on the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradient)
+
+
+def _synchronized(norm: _BatchNorm, x: Tensor) -> Tensor:
+    """Normalises ``[N, C, ...]``, in training by mean and variance over all processes."""
+    if not norm.training:
+        evaluated: Tensor = type(norm).forward(norm, x)
+        return evaluated
+    dims = [0, *range(2, x.dim())]
+    values = x.to(torch.promote_types(x.dtype, torch.float32))
+    variance, mean = (part.double() for part in torch.var_mean(values, dims, correction=0))
+    moments = torch.stack([torch.ones_like(mean), mean, mean.square() + variance])
+    total, mean, second = _Sum.apply(moments * (x.numel() // x.size(1)))
+    mean, second = mean / total, second / total
+    variance = second - mean.square()
+    number = int(total[0])
+    if isinstance(norm, NodeNorm) and number < _FEWEST:
+        return norm.normalize(x)
+    batches = norm.num_batches_tracked
+    if norm.track_running_stats and batches is not None:
+        with torch.no_grad():
+            batches += 1
+            share = 1 / float(batches) if norm.momentum is None else norm.momentum
+            unbiased = variance * number / max(1, number - 1)
+            for name, value in (("running_mean", mean), ("running_var", unbiased)):
+                running = norm.get_buffer(name)
+                running.lerp_(value.to(running), share)
+    shape = [-1, *[1] * (x.dim() - 2)]
+    gain = (variance + norm.eps).rsqrt()
+    if norm.weight is not None:
+        gain = gain * norm.weight
+    y: Tensor = (values - mean.to(values).view(shape)) * gain.to(values).view(shape)
+    if norm.bias is not None:
+        y = y + norm.bias.to(values).view(shape)
+    return y.to(x.dtype)

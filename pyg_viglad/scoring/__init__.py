@@ -10,6 +10,7 @@ from pyg_viglad.scoring.node_scores import (
     make_node_scorer,
 )
 from pyg_viglad.scoring.pseudo import PseudoFusion, PseudoKind, pseudo_anomaly
+from pyg_viglad.scoring.shards import ALONE, Shards
 from pyg_viglad.scoring.statistics import (
     ChannelNormalization,
     Mahalanobis,
@@ -21,6 +22,7 @@ from pyg_viglad.scoring.statistics import (
 )
 
 __all__ = [
+    "ALONE",
     "ChannelNormalization",
     "GraphComposition",
     "Mahalanobis",
@@ -32,6 +34,7 @@ __all__ = [
     "OddKind",
     "PseudoFusion",
     "PseudoKind",
+    "Shards",
     "Standardization",
     "Whitening",
     "anomaly_map",

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_viglad.scoring.statistics import StatisticsOfImages, scale_or_one
+from pyg_viglad.scoring.shards import ALONE, Shards
+from pyg_viglad.scoring.statistics import StatisticsOfImages, ledoit_wolf, scale_or_one
 
 __all__ = ["NodeGaussian", "NodeNeighbors", "NodeScorer", "NodeScorerName", "make_node_scorer"]
 
@@ -41,30 +42,39 @@ class NodeScorer(StatisticsOfImages):
         columns = (width - min(self.window, width)) // self.stride + 1
         return rows, columns
 
-    def fit(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]] = ()) -> None:
+    def fit(
+        self,
+        batches: list[Tensor],
+        mirrors: Sequence[list[Tensor]] = (),
+        shards: Shards = ALONE,
+    ) -> None:
         """Learns from normalised teacher features ``[B, C, H, W]`` of the training images.
 
         Args:
-            batches: Features of the training images.
+            batches: Features of the training images, in several processes those of this one's.
             mirrors: Where ``mirrored`` is set, features of the mirrored images, one such list per axis.
+            shards: The processes among which the images are dealt.
 
         Raises:
             ValueError: If there are fewer than 2 images, or ``mirrors`` are missing or not needed.
         """
         raise NotImplementedError
 
-    def calibrate(self, batches: list[Tensor]) -> None:
+    def calibrate(self, batches: list[Tensor], shards: Shards = ALONE) -> None:
         """Estimates mean and standard deviation of scores on validation features ``[B, C, H, W]``."""
         raise NotImplementedError
 
-    def _check_images(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]]) -> None:
-        images = sum(batch.size(0) for batch in batches)
+    def _count_images(
+        self, batches: list[Tensor], mirrors: Sequence[list[Tensor]], shards: Shards
+    ) -> int:
+        images = int(shards.sum(sum(batch.size(0) for batch in batches)))
         if images < 2:
             raise ValueError(f"Expected at least 2 training images (got {images})")
         if self.mirrored != bool(mirrors):
             raise ValueError(
                 f"Expected 'mirrors' where 'mirrored' is set and only there (got {len(mirrors)} lists)"
             )
+        return images
 
 
 class NodeGaussian(NodeScorer):
@@ -140,43 +150,38 @@ class NodeGaussian(NodeScorer):
         self.register_buffer("center", torch.tensor(0.0))
         self.register_buffer("scale", torch.tensor(1.0))
 
-    def fit(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]] = ()) -> None:
+    def fit(
+        self,
+        batches: list[Tensor],
+        mirrors: Sequence[list[Tensor]] = (),
+        shards: Shards = ALONE,
+    ) -> None:
         """Estimates the Gaussians, see :meth:`NodeScorer.fit`; needs no mirror images."""
-        from sklearn.covariance import LedoitWolf
-
-        self._check_images(batches, mirrors)
+        number = self._count_images(batches, mirrors, shards)
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(batches[0].size(1), generator=generator)
         self.selected = order[: self.channels].sort().values.to(self.selected)
         vectors = torch.cat([self._vectors(batch.detach()) for batch in batches])
         _, rows, columns, channels = vectors.shape
-        by_node = vectors.double().flatten(1, 2).transpose(0, 1).cpu()
-        mean = by_node.mean(1)
-        covariance = torch.stack(
-            [
-                torch.from_numpy(LedoitWolf(store_precision=False).fit(node).covariance_)
-                for node in by_node.numpy()
-            ]
-        )
-        within = (by_node - mean[:, None]).flatten(0, 1)
-        chosen = torch.randperm(within.size(0), generator=generator)[:_SAMPLE]
-        pooled = (
-            LedoitWolf(store_precision=False, assume_centered=True)
-            .fit(within[chosen].numpy())
-            .covariance_
-        )
-        covariance = torch.lerp(torch.from_numpy(pooled), covariance, _own_share(by_node.size(1)))
+        by_image = vectors.double().flatten(1, 2).cpu()
+        mean = shards.mean(by_image)
+        by_node = (by_image - mean).transpose(0, 1)
+        scatter = shards.sum(by_node.mT @ by_node)
+        fourth = shards.sum(by_node.square().sum(2).square().sum(1))
+        pooled = ledoit_wolf(scatter.sum(0), fourth.sum(), number * len(by_node))
+        covariance = torch.lerp(pooled, ledoit_wolf(scatter, fourth, number), _own_share(number))
         precision = torch.linalg.pinv(covariance, hermitian=True)
         self._store(
             mean=mean.view(rows, columns, channels),
             precision=precision.view(rows, columns, channels, channels),
         )
 
-    def calibrate(self, batches: list[Tensor]) -> None:
+    def calibrate(self, batches: list[Tensor], shards: Shards = ALONE) -> None:
         """Estimates mean and standard deviation of every node's distances on validation features."""
         distances = torch.cat([self._distances(batch) for batch in batches]).double()
-        number = distances.size(0)
-        mean, variance = distances.mean(0), distances.var(0, correction=0)
+        number = int(shards.sum(len(distances)))
+        mean = shards.mean(distances)
+        variance = shards.mean((distances - mean).square())
         pooled, center = variance.mean(), mean.mean()
         between = mean.var(correction=0)
         if pooled > (1e-3 * center).square():
@@ -302,17 +307,24 @@ class NodeNeighbors(NodeScorer):
         self.register_buffer("center", torch.zeros(len(self.windows)))
         self.register_buffer("scale", torch.ones(len(self.windows)))
 
-    def fit(self, batches: list[Tensor], mirrors: Sequence[list[Tensor]] = ()) -> None:
+    def fit(
+        self,
+        batches: list[Tensor],
+        mirrors: Sequence[list[Tensor]] = (),
+        shards: Shards = ALONE,
+    ) -> None:
         """Keeps the training images' nodes, see :meth:`NodeScorer.fit`."""
-        self._check_images(batches, mirrors)
+        number = self._count_images(batches, mirrors, shards)
         projections, shifts, here, reflections = [], [], [], []
         for window in self.windows:
             views = [
                 torch.cat([self._vectors(batch.detach(), window) for batch in view])
                 for view in (batches, *mirrors)
             ]
-            shift, projection = _discriminants(views, self.dimensions, self.shrinkage, self.seed)
-            z, *mirrored = ((view - shift) @ projection for view in views)
+            shift, projection = _discriminants(
+                views, number, self.dimensions, self.shrinkage, self.seed, shards
+            )
+            z, *mirrored = (shards.gather((view - shift) @ projection) for view in views)
             projections.append(projection)
             shifts.append(shift)
             here.append(z)
@@ -327,15 +339,17 @@ class NodeNeighbors(NodeScorer):
             reflections=torch.stack(reflections) if reflections else torch.zeros(0),
         )
 
-    def calibrate(self, batches: list[Tensor]) -> None:
+    def calibrate(self, batches: list[Tensor], shards: Shards = ALONE) -> None:
         """Estimates mean and standard deviation of every window size's maxima on validation features."""
         scores = torch.cat([self._scores(batch) for batch in batches]).double()
-        maxima = scores.amax(2)
+        maxima = shards.gather(scores.amax(2))
         center, scale = maxima.mean(0), maxima.std(0, correction=0)
         # Of one image, or copies of it, the spread of the nodes' scores is all there is.
-        spread = scores.std((0, 2), correction=0)
+        nodes = scores.transpose(1, 2).flatten(0, 1)
+        spread = shards.mean((nodes - shards.mean(nodes)).square()).sqrt()
         scale = torch.where(scale > 1e-3 * spread, scale, spread)
-        scale = scale_or_one(scale, scores.abs().amax((0, 2)).clamp(min=0.1), "node scores")
+        largest = shards.gather(scores.abs().amax(2)).amax(0)
+        scale = scale_or_one(scale, largest.clamp(min=0.1), "node scores")
         self._store(center=center, scale=scale)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -429,7 +443,12 @@ def _own_share(images: int) -> float:
 
 
 def _discriminants(
-    views: Sequence[Tensor], dimensions: int, shrinkage: float, seed: int = 0
+    views: Sequence[Tensor],
+    images: int,
+    dimensions: int,
+    shrinkage: float,
+    seed: int = 0,
+    shards: Shards = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Linear discriminant analysis: mean ``[C]`` and directions ``[C, dimensions]``.
 
@@ -437,17 +456,21 @@ def _discriminants(
     C]``. The covariance within classes is shrunk (Ledoit-Wolf) once for all classes, from a sample:
     scikit-learn's LinearDiscriminantAnalysis shrinks every class of a few images by itself.
     """
-    from sklearn.covariance import LedoitWolf
-
-    means = [view.mean(0) for view in views]
+    means = [shards.mean(view) for view in views]
     generator = torch.Generator().manual_seed(seed)
-    sample = []
+    sample, number = [], 0
     for view, mean in zip(views, means, strict=True):
-        within = (view - mean).flatten(0, 1)
-        chosen = torch.randperm(within.size(0), generator=generator)[: _SAMPLE // len(views)]
-        sample.append(within[chosen.to(within.device)].double().cpu())
-    fit = LedoitWolf(assume_centered=True).fit(torch.cat(sample).numpy())
-    values, axes = torch.linalg.eigh(torch.from_numpy(fit.covariance_))
+        positions = view.size(1)
+        chosen = torch.randperm(images * positions, generator=generator)[: _SAMPLE // len(views)]
+        number += len(chosen)
+        image, position = chosen // positions, chosen % positions
+        own = image % shards.size == shards.rank
+        drawn = view[image[own] // shards.size, position[own]] - mean[position[own]]
+        sample.append(drawn.double().cpu())
+    within = torch.cat(sample)
+    fourth = shards.sum(within.square().sum(1).square().sum())
+    covariance = ledoit_wolf(shards.sum(within.T @ within), fourth, number)
+    values, axes = torch.linalg.eigh(covariance)
     # Ledoit-Wolf takes nodes as independent, but those of an image are alike: it shrinks too little.
     whiten = axes * (values.clamp(min=1e-6) + shrinkage * values.max()).rsqrt()
     class_means = torch.cat(means)

@@ -5,10 +5,11 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pyg_viglad.scoring.shards import ALONE, Shards
 
 __all__ = [
     "ChannelNormalization",
@@ -18,6 +19,7 @@ __all__ = [
     "Statistics",
     "StatisticsOfImages",
     "Whitening",
+    "ledoit_wolf",
     "scale_or_one",
     "upper_quantile",
 ]
@@ -96,13 +98,17 @@ class ChannelNormalization(Statistics):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
 
-    def fit(self, batches: Iterable[Tensor]) -> None:
+    def fit(self, batches: Iterable[Tensor], shards: Shards = ALONE) -> None:
         """Estimates mean and standard deviation over all pixels of all batches ``[B, C, H, W]``.
+
+        Args:
+            batches: The features, in several processes those of this one's images.
+            shards: The processes among which the images are dealt.
 
         Raises:
             ValueError: If there is no batch.
         """
-        mean, variance = _moments(batches, lambda centered: centered.square().mean(1))
+        mean, variance = _moments(batches, lambda centered: centered.square().mean(1), shards)
         self._store(mean=mean, std=_standard_deviations(variance))
 
     def standardize(self, features: Tensor) -> Tensor:
@@ -163,14 +169,18 @@ class Whitening(ChannelNormalization):
         self.shrinkage = shrinkage
         self.register_buffer("projection", torch.eye(directions, channels))
 
-    def fit(self, batches: Iterable[Tensor]) -> None:
+    def fit(self, batches: Iterable[Tensor], shards: Shards = ALONE) -> None:
         """Estimates mean, standard deviation and projection over all pixels of all batches.
+
+        Args:
+            batches: The features, in several processes those of this one's images.
+            shards: The processes among which the images are dealt.
 
         Raises:
             ValueError: If there is no batch.
         """
         mean, covariance = _moments(
-            batches, lambda centered: centered @ centered.T / centered.size(1)
+            batches, lambda centered: centered @ centered.T / centered.size(1), shards
         )
         std = _standard_deviations(covariance.diagonal())
         variances, axes = torch.linalg.eigh(covariance / torch.outer(std, std))
@@ -232,17 +242,20 @@ class MapCalibration(Statistics):
         self.register_buffer("q_start", torch.tensor(0.0))
         self.register_buffer("q_end", torch.tensor(0.1))
 
-    def fit(self, maps: Tensor) -> None:
+    def fit(self, maps: Tensor, shards: Shards = ALONE) -> None:
         """Estimates the quantiles of maps ``[B, H, W]``.
+
+        Args:
+            maps: The maps, in several processes those of this one's images.
+            shards: The processes among which the images are dealt.
 
         Raises:
             ValueError: If the maps are empty or not finite.
         """
         if not maps.numel() or not torch.isfinite(maps).all():
             raise ValueError(f"Expected finite validation maps (got {list(maps.shape)})")
-        # torch.quantile is limited to 2^24 values; NumPy is not.
-        values = np.quantile(maps.detach().double().cpu().numpy(), [self.start, self.end])
-        start, end = torch.from_numpy(values)
+        keys = _to_keys(maps.detach().double().flatten().cpu())
+        start, end = (_quantile(keys, quantile, shards) for quantile in (self.start, self.end))
         self._store(q_start=start, q_end=start + scale_or_one(end - start, end, "maps"))
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -411,8 +424,76 @@ def upper_quantile(scores: Tensor, quantile: float) -> Tensor:
     return torch.maximum(estimate, scores.mean() + factor * scores.std())
 
 
+def ledoit_wolf(scatter: Tensor, fourth: Tensor, number: int) -> Tensor:
+    r"""Computes the Ledoit-Wolf estimate of a covariance from sums, as scikit-learn does from vectors.
+
+    .. math::
+        \hat\Sigma = (1 - \rho) S + \rho \mu I, \qquad \mu = \frac{\mathrm{tr} S}{C}, \qquad
+        \rho = \min\Big(1, \frac{\frac{1}{n} \sum_k \|x_k\|^4 - \|S\|_F^2}{n (\|S\|_F^2 - C \mu^2)}\Big)
+
+    where :math:`S` is the covariance of the n centred vectors :math:`x_k`.
+
+    Args:
+        scatter: :math:`\sum_k x_k x_k^T`, ``[..., C, C]`` in float64.
+        fourth: :math:`\sum_k \|x_k\|^4`, ``[...]``.
+        number: The number n of vectors.
+
+    Returns:
+        The covariance, ``[..., C, C]``.
+
+    Example:
+        >>> import torch
+        >>> from sklearn.covariance import LedoitWolf
+        >>> x = torch.randn(9, 4, dtype=torch.float64)
+        >>> x -= x.mean(0)
+        >>> covariance = ledoit_wolf(x.T @ x, x.square().sum(1).square().sum(), 9)
+        >>> torch.allclose(covariance, torch.from_numpy(LedoitWolf().fit(x.numpy()).covariance_))
+        True
+    """
+    covariance = scatter / number
+    channels = scatter.size(-1)
+    mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)
+    squared = covariance.square().sum((-2, -1))
+    noise = (fourth / number - squared) / number
+    distance = squared - channels * mean.square()
+    # Of vectors all alike, or of a single channel, both are 0 up to rounding.
+    shrinks = (noise > 0) & (distance > 0)
+    share = torch.where(shrinks, (noise / distance).clamp(max=1), torch.zeros_like(noise))
+    target = mean[..., None, None] * torch.eye(channels).to(scatter)
+    return torch.lerp(covariance, target, share[..., None, None])
+
+
+def _to_keys(values: Tensor) -> Tensor:
+    """Maps float64 to int64 such that the order of the numbers is that of the bits, as unsigned."""
+    bits = values.view(torch.int64)
+    return torch.where(bits < 0, ~bits, bits ^ torch.iinfo(torch.int64).min)
+
+
+def _quantile(keys: Tensor, quantile: float, shards: Shards) -> Tensor:
+    """Computes the quantile of all processes' values, linearly interpolated as NumPy does.
+
+    The two values beside it are found 16 bits at a time, by counting: exact, and of any number of values.
+    """
+
+    def ranked(rank: int) -> Tensor:
+        left, found = keys, 0
+        for shift in (48, 32, 16, 0):
+            digits = (left >> shift) & 0xFFFF
+            ends = shards.sum(torch.bincount(digits, minlength=2**16)).cumsum(0)
+            digit = int(torch.searchsorted(ends, rank, right=True))
+            rank -= int(ends[digit - 1]) if digit else 0
+            left = left[digits == digit]
+            found = found << 16 | digit
+        bits = found - 2**63 if found >= 2**63 else ~found
+        return torch.tensor(bits).view(torch.float64)
+
+    place = (int(shards.sum(len(keys))) - 1) * quantile
+    below = ranked(math.floor(place))
+    return torch.lerp(below, ranked(math.ceil(place)), place - math.floor(place))
+
+
 def _moments(
-    batches: Iterable[Tensor], second: Callable[[Tensor], Tensor]
+    batches: Iterable[Tensor], second: Callable[[Tensor], Tensor], shards: Shards
 ) -> tuple[Tensor, Tensor]:
     """Mean ``[C]`` and variance ``[C]`` or covariance ``[C, C]`` over all pixels of all batches.
 
@@ -436,7 +517,11 @@ def _moments(
         count += number
     if count == 0:
         raise ValueError("Expected at least one training image (got none)")
-    return mean, spread
+    share = count / int(shards.sum(count))
+    whole = shards.sum(mean * share)
+    shift = mean - whole
+    between = shift.square() if spread.dim() == 1 else torch.outer(shift, shift)
+    return whole, shards.sum((spread + between) * share)
 
 
 def _standard_deviations(variances: Tensor) -> Tensor:

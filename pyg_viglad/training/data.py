@@ -8,34 +8,48 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
+from torch.utils.data.distributed import DistributedSampler
 
 from pyg_viglad.datasets import list_images
+from pyg_viglad.scoring import Shards
 from pyg_viglad.transforms import to_image
 
-__all__ = ["PenaltyImages", "StepSampler", "TeacherCache", "step_seed"]
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+__all__ = ["PenaltyImages", "StepSampler", "TeacherCache", "shards_of", "step_seed"]
 
 
-def step_seed(seed: int, step: int) -> int:
+def shards_of(trainer: "Trainer") -> Shards:
+    """Returns the processes of a trainer that can communicate: before and after its fit there may be one."""
+    return Shards.of_process_group() if trainer.world_size > 1 else Shards()
+
+
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
     """Computes the seed of one training step, below 2^63, from the seed of the training.
+
+    Every process, of the given ``rank``, has a seed of its own.
 
     Example:
         >>> step_seed(0, 1) == step_seed(0, 1), step_seed(0, 1) == step_seed(1, 0)
         (True, False)
     """
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    entropy = [seed, step, *([rank] if rank else [])]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-class StepSampler(Sampler[int]):
+class StepSampler(DistributedSampler[int]):
     """Samples the items of every training step, deterministic in the step number and hence resumable.
 
-    Every round holds each item once, in a new order. The number of loading processes changes nothing.
+    Every round holds each item once, in a new order. The number of loading processes changes nothing. It
+    is a ``DistributedSampler`` for Lightning to leave it as it is.
 
     Args:
         size: Number of items in the data set.
@@ -44,6 +58,7 @@ class StepSampler(Sampler[int]):
         seed: Seed of the orders.
         first_step: Called when the sampling starts; the number of steps already done.
         shuffle: Whether the order is random; else items come in the order of the data set.
+        shards: Called when the sampling starts; the processes that divide the items of a step.
 
     Raises:
         ValueError: If there is no item or no step.
@@ -62,24 +77,28 @@ class StepSampler(Sampler[int]):
         seed: int,
         first_step: Callable[[], int] = lambda: 0,
         shuffle: bool = True,
+        shards: Callable[[], Shards] = Shards,
     ) -> None:
         if size < 1:
             raise ValueError(f"Expected at least one training image (got {size})")
         if steps < 1:
             raise ValueError(f"Expected 'max_steps' to be at least 1 (got {steps})")
+        items: Any = range(size)
+        super().__init__(items, num_replicas=1, rank=0, shuffle=shuffle, seed=seed)
         self.size = size
         self.batch_size = batch_size
         self.steps = steps
-        self.seed = seed
         self.first_step = first_step
-        self.shuffle = shuffle
+        self.shards = shards
 
     def __len__(self) -> int:
-        return self.steps * self.batch_size
+        return self.steps * self.batch_size // self.shards().size
 
     def __iter__(self) -> Iterator[int]:
         epoch, order = -1, torch.arange(self.size)
-        for number in range(self.first_step() * self.batch_size, len(self)):
+        shards = self.shards()
+        items = range(self.first_step() * self.batch_size, self.steps * self.batch_size)
+        for number in items[shards.rank :: shards.size]:
             if self.shuffle and number // self.size != epoch:
                 epoch = number // self.size
                 generator = torch.Generator().manual_seed(step_seed(self.seed, epoch))

@@ -2,8 +2,7 @@
 
 import os
 import warnings
-from collections import deque
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch
 
 from pyg_viglad.models import ViGLAD
-from pyg_viglad.training.data import StepSampler, TeacherCache
+from pyg_viglad.training.data import StepSampler, TeacherCache, shards_of
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -40,14 +39,17 @@ def fit(
     """Trains a model with a Lightning trainer and fits its statistics, on normal images alone.
 
     What a step sees and draws depends on ``seed`` and the step's number alone: a training that was
-    interrupted and goes on from a checkpoint ends with identical weights.
+    interrupted and goes on from a checkpoint ends with identical weights. Several processes, as
+    Lightning's DDP starts them, divide the images of every step and of the statistics; weights and
+    statistics are those of one process, up to rounding, unless ``losses="efficientad"`` or a dropout
+    draws random numbers.
 
     Args:
         model: The model; its teacher statistics are fitted first where they are missing.
         train: Normal images, a data set of ``Data`` with ``img``.
         validation: Normal images held out of training, likewise.
         trainer: A trainer with ``max_steps``, see :func:`make_trainer`.
-        batch_size: Training images per step (the paper: 1).
+        batch_size: Training images per step (the paper: 1), of all processes together.
         penalty: Natural images for the penalty term of Eq. 15, one per step, see
             :class:`PenaltyImages`; without them the term is left out.
         lr: Learning rate of Adam (the paper: 1e-4), divided by 10 after 95 % of the steps.
@@ -58,7 +60,7 @@ def fit(
             learning rate follows the new one.
         cache_teacher: Whether the teacher's features of every training image are computed once and read
             from a memory-mapped file in each step. Images must then be the same in every round, which is
-            checked. By default on a CPU if the data set has no ``transform``.
+            checked. By default in a single process on a CPU if the data set has no ``transform``.
         cache_folder: Folder of that file, which is gone afterwards; by default the system's temporary
             folder.
 
@@ -66,8 +68,9 @@ def fit(
         KeyboardInterrupt: After Ctrl-C, which lets the current step end and, with a trainer of
             :func:`make_trainer`, writes a checkpoint.
         ValueError: If ``batch_size`` or the trainer's steps are below 1, there are fewer than two training
-            images or no validation image, a loss is not finite, or with ``cache_teacher=True`` an image
-            changes or the disk has too little space.
+            images or no validation image, ``batch_size`` is not a multiple of the number of processes or
+            there are fewer images than processes, a loss is not finite, or with ``cache_teacher=True`` an
+            image changes or the disk has too little space.
 
     Example:
         >>> from pyg_viglad.datasets import DigitAnatomy
@@ -91,18 +94,35 @@ def fit(
             "Expected at least two training images and one validation image "
             f"(got {number} and {held_out})"
         )
-
-    def loader(images: Any, items: int, shuffle: bool, **options: Any) -> DataLoader[Any]:
-        steps = trainer.max_steps
-        sampler = StepSampler(len(images), items, steps, seed, lambda: trainer.global_step, shuffle)
-        return DataLoader(images, items, sampler=sampler, num_workers=num_workers, **options)
-
-    loaders = {"images": loader(train, batch_size, True, collate_fn=Batch.from_data_list)}
+    processes = trainer.world_size
+    if batch_size % processes or min(number, held_out) < processes:
+        raise ValueError(
+            f"Expected 'batch_size' to be a multiple of the {processes} processes, and an image of "
+            f"training and validation for each (got {batch_size}, {number} and {held_out})"
+        )
+    steps = trainer.max_steps
+    sampler = StepSampler(
+        number,
+        batch_size,
+        steps,
+        seed,
+        lambda: trainer.global_step,
+        shards=partial(shards_of, trainer),
+    )
+    share = batch_size // processes
+    collate = Batch.from_data_list
+    loaders: dict[str, DataLoader[Any]] = {
+        "images": DataLoader(
+            train, share, sampler=sampler, collate_fn=collate, num_workers=num_workers
+        )
+    }
     if penalty is not None:
-        loaders["penalty"] = loader(penalty, 1, False)
-    on_cpu = trainer.strategy.root_device.type == "cpu"
+        # The same image in all processes: the mean of their losses is that of one process.
+        one = StepSampler(len(penalty), 1, steps, seed, lambda: trainer.global_step, shuffle=False)  # type: ignore[arg-type]
+        loaders["penalty"] = DataLoader(penalty, 1, sampler=one, num_workers=num_workers)
+    alone_on_cpu = processes == 1 and trainer.strategy.root_device.type == "cpu"
     cache = None
-    if cache_teacher or (cache_teacher is None and on_cpu and not _has_transform(train)):
+    if cache_teacher or (cache_teacher is None and alone_on_cpu and not _has_transform(train)):
         height, width = model.image_size
         shape = (model.teacher.out_channels, (height - 32) // 4, (width - 32) // 4)
         # The type in which a training step computes them.
@@ -115,22 +135,12 @@ def fit(
                 raise
             warnings.warn(f"The teacher's features are not cached: {error}", stacklevel=2)
 
-    def teacher_outputs() -> Iterator[Tensor]:
-        for images, outputs in model.teacher_outputs(train):
-            if cache is not None:
-                cache.add(images, outputs)
-            yield outputs
-
-    if not model.teacher_normalization.fitted:
-        model.teacher_normalization.fit(teacher_outputs())
-    elif cache is not None:
-        deque(teacher_outputs(), maxlen=0)
     model.train()
-    module = ViGLADModule(model, lr, weight_decay, seed=seed, cache=cache)
+    module = ViGLADModule(model, lr, weight_decay, seed=seed, images=train, cache=cache)
     run_trainer(trainer, module, loaders, checkpoint)
-    module.cache = None  # frees its file: the trainer keeps the module
+    module.images = module.cache = None  # frees its file: the trainer keeps the module
     model.eval()
-    model.fit_statistics(train, validation)
+    model.fit_statistics(train, validation, shards_of(trainer))
 
 
 def _has_transform(dataset: Any) -> bool:
@@ -149,7 +159,8 @@ def make_trainer(
     max_minutes: float | None = None,
     precision: str | int = "32-true",
     accelerator: str = "auto",
-    devices: int | str | list[int] = "auto",
+    devices: int | str | list[int] = 1,
+    num_nodes: int = 1,
     checkpoint_every: int = 500,
     progress: bool = True,
 ) -> "Trainer":
@@ -161,7 +172,9 @@ def make_trainer(
         max_minutes: Stop after so many minutes at the latest, with those before a checkpoint.
         precision: Lightning's precision, such as ``32-true`` or ``bf16-mixed``.
         accelerator: Lightning's accelerator, such as ``cpu`` or ``gpu``.
-        devices: Lightning's devices: a number, ``auto`` or the numbers of some GPUs.
+        devices: Processes on a machine, each on a device of its own (default: 1), ``auto`` for all devices,
+            or the numbers of some GPUs.
+        num_nodes: Machines (default: 1); ``torchrun`` or SLURM starts the processes.
         checkpoint_every: Steps between checkpoints; the last step, Ctrl-C and SIGTERM leave one too.
         progress: Whether to show a progress bar.
 
@@ -206,6 +219,7 @@ def make_trainer(
         return Trainer(
             accelerator=accelerator,
             devices=devices,
+            num_nodes=num_nodes,
             precision=precision,  # type: ignore[arg-type]
             max_steps=max_steps,
             max_epochs=-1,

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from pyg_viglad.nn import NodeNorm, keep_running_statistics
+from pyg_viglad.nn import NodeNorm, keep_running_statistics, synchronize_batch_norms
+from tests.processes import run_in_two
 
 
 def test_norm_equals_batch_norm_from_16_nodes_on():
@@ -37,3 +38,40 @@ def test_running_statistics_are_kept():
     assert all(norm.running_mean.eq(0).all() for norm in norms)
     assert torch.equal(norms(x), out)
     assert not any(norm.running_mean.eq(0).all() for norm in norms[:1])
+
+
+def normalize(parts):
+    """Passes this process's part through two norms, or all parts through them where there is one process."""
+    several = torch.distributed.is_initialized()
+    torch.manual_seed(0)
+    norms = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Flatten(1), NodeNorm(12))
+    with torch.no_grad():
+        for norm in (norms[0], norms[2]):
+            norm.weight.copy_(torch.rand_like(norm.weight))
+            norm.bias.copy_(torch.rand_like(norm.bias))
+    x = parts[torch.distributed.get_rank()] if several else torch.cat(parts)
+    x = x.requires_grad_()
+    with synchronize_batch_norms(norms, 2 if several else 1):
+        y = norms(x)
+    y.pow(3).sum().backward()
+    found = {"out": y.detach(), "gradient": x.grad, "state": norms.state_dict()}
+    return {**found, "weights": [p.grad for p in norms.parameters()]}
+
+
+def normalize_all(cases):
+    return [normalize(parts) for parts in cases]
+
+
+def test_two_processes_normalise_as_one(tmp_path):
+    """Also parts of unequal size, and nodes that are enough only together, or not even so."""
+    cases = [[torch.randn(n, 3, 2, 2) + 5 for n in sizes] for sizes in ((11, 9), (12, 4), (7, 8))]
+    found = run_in_two(normalize_all, tmp_path, cases)
+    for parts, *ours in zip(cases, *found, strict=True):
+        whole = normalize(parts)
+        for name in ("out", "gradient"):
+            joined = torch.cat([our[name] for our in ours])
+            assert torch.allclose(joined, whole[name], rtol=1e-4, atol=1e-4)
+        for name, value in whole["state"].items():
+            assert torch.allclose(ours[0]["state"][name], value, atol=1e-6), name
+        for first, second, value in zip(*(o["weights"] for o in (*ours, whole)), strict=True):
+            assert torch.allclose(first + second, value, atol=1e-3)  # of terms up to 40

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pyg_viglad.scoring import Shards
 from pyg_viglad.training import PenaltyImages
 from pyg_viglad.training.data import StepSampler, TeacherCache, step_seed
 
@@ -27,8 +28,18 @@ def test_starts_at_any_step(shuffle):
         assert whole[:7] == [0, 1, 2, 3, 4, 0, 1]
 
 
+def test_processes_divide_every_step():
+    whole = list(StepSampler(5, 4, steps=3, seed=0))
+    parts = [StepSampler(5, 4, 3, 0, shards=lambda rank=rank: Shards(rank, 2)) for rank in (0, 1)]
+    assert [len(part) for part in parts] == [6, 6]
+    assert [list(part) for part in parts] == [whole[::2], whole[1::2]]
+    later = StepSampler(5, 4, 3, 0, lambda: 1, shards=lambda: Shards(1, 2))
+    assert list(later) == whole[5::2]
+
+
 def test_seeds_differ():
     assert len({step_seed(seed, step) for seed in range(20) for step in range(20)}) == 400
+    assert len({step_seed(0, step, rank) for step in range(20) for rank in range(3)}) == 60
 
 
 def test_sampler_errors():
