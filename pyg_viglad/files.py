@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and files of tensors."""
 
+import hashlib
 import json
 import math
 import os
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "atomic_path",
+    "check_download",
+    "check_sha256",
     "read_tensors",
     "write_bytes",
     "write_json",
@@ -136,6 +139,28 @@ def read_tensors(
     if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     return tensors, {}
+
+
+def check_sha256(path: str | os.PathLike[str], expected: str) -> None:
+    """Raises ``ValueError`` unless a file has the SHA-256 ``expected``, in hexadecimal digits."""
+    found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"Expected '{path}' as it was published, with the SHA-256 {expected} (got {found}); "
+            "delete it to download it again"
+        )
+
+
+def check_download(path: str | os.PathLike[str]) -> Path:
+    """Returns a file of the Hugging Face cache, which names large files by their SHA-256, checked.
+
+    Raises:
+        ValueError: If its content is another.
+    """
+    path = Path(path)
+    if re.fullmatch("[0-9a-f]{64}", path.resolve().name):
+        check_sha256(path, path.resolve().name)
+    return path
 
 
 def _finite(value: Any) -> Any:

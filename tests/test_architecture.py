@@ -77,3 +77,23 @@ def test_importing_the_package_is_light():
     code = "import sys, pyg_viglad; print({'timm', 'lightning', 'sklearn', 'matplotlib'} & {*sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout == "set()\n"
+
+
+def test_nothing_unpickles_or_runs_what_a_file_holds():
+    """Also where the default would do: older versions of torch and Lightning have others."""
+    forbidden = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "os.system", "os.popen"}
+    found = []
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            call = ast.unparse(node.func)
+            options = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if call == "torch.load" or call.endswith("trainer.fit"):
+                found += [(name, call)] if options.get("weights_only") != "True" else []
+            elif call == "np.load":
+                found += [(name, call)] if options.get("allow_pickle", "False") != "False" else []
+            elif call in forbidden or options.get("shell") == "True":
+                found.append((name, call))
+        found += [(name, other) for other in IMPORTS[name] & {"pickle", "dill", "joblib", "shelve"}]
+    assert not found

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_viglad.datasets.base import IMAGE_SUFFIXES, AnomalyDataset, Sample
+from pyg_viglad.files import check_sha256
 from pyg_viglad.transforms import open_image
 
 __all__ = ["DigitAnatomy", "DigitDataset", "DigitSource"]
@@ -25,6 +26,13 @@ _SPLITS = ("train", "val", "test")
 _CELL, _SIDE, _DIGIT = 32, 96, 28
 # A flipped 1 or 8 still looks like itself.
 _FLIPPABLE = (2, 3, 4, 5, 6, 7, 9)
+# torchvision compares MD5 alone.
+_MNIST_SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
 
 
 class DigitDataset(AnomalyDataset):
@@ -427,6 +435,9 @@ def _read_mnist(root: Path, download: bool) -> list[_Digits]:
 
         MNIST(str(root), download=True)
     folder = root / "MNIST" / "raw"
+    for name, expected in _MNIST_SHA256.items() if download else ():
+        if (folder / name).is_file():
+            check_sha256(folder / name, expected)
     parts = _read_idx(folder)
     if not parts:
         raise FileNotFoundError(

@@ -137,7 +137,7 @@ class VisA(FileDataset):
         defects = {row["image"]: row["label"] for row in found}
         root, samples = table.parents[1], []
         for row in sorted(rows, key=lambda row: row["image"]):
-            path = root / row["image"]
+            path = self._below(root, row["image"], table)
             if not path.is_file():
                 message = f"Expected the image '{path}', which '{table}' lists (it is missing)"
                 raise FileNotFoundError(self._explain(message))
@@ -147,12 +147,20 @@ class VisA(FileDataset):
             elif row["label"] == "anomaly" and row["mask"]:
                 defect = defects.get(row["image"]) or "bad"
                 samples.append(Sample(name, "structural", defect, path))
-                self._masks[path] = root / row["mask"]
+                self._masks[path] = self._below(root, row["mask"], table)
             else:
                 raise ValueError(
                     f"Expected 'normal', or 'anomaly' with a mask, in '{table}' (got {row})"
                 )
         return samples
+
+    @staticmethod
+    def _below(root: Path, name: str, table: Path) -> Path:
+        """Returns the path of a file that a table names, which must not lead out of the data set."""
+        path = root / name
+        if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root)):
+            raise ValueError(f"Expected files below '{root}' in '{table}' (got '{name}')")
+        return path
 
     def _read_table(self, file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         try:

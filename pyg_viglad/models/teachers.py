@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyg_viglad.files import read_tensors, write_json, write_tensors
+from pyg_viglad.files import check_download, read_tensors, write_json, write_tensors
 from pyg_viglad.models.gpdn import Network, make_network
 from pyg_viglad.models.pdn import PDN, PDNSize
 from pyg_viglad.transforms import ImageNetNormalization
@@ -264,6 +264,8 @@ class BackboneFeatures(nn.Module):
         self.channels = channels
         self.strides = tuple(strides)
         config: Any = self.net.pretrained_cfg
+        if state is None and pretrained:
+            _check_cached(config)
         self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1))
         self.eval().requires_grad_(False)
@@ -299,6 +301,16 @@ class BackboneFeatures(nn.Module):
         both = torch.cat([fine, coarse], dim=1).flatten(2).transpose(1, 2)
         pooled = F.adaptive_avg_pool1d(both, self.channels)
         return pooled.transpose(1, 2).reshape(len(fine), self.channels, *fine.shape[-2:])
+
+
+def _check_cached(config: dict[str, Any]) -> None:
+    """Checks the SHA-256 of the weights that timm downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        cached = try_to_load_from_cache(config["hf_hub_id"], name) if config["hf_hub_id"] else None
+        if isinstance(cached, str):
+            check_download(cached)
 
 
 class BackboneTeacher(nn.Module):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch, Data
 
-from pyg_viglad.files import write_json, write_tensors, write_text
+from pyg_viglad.files import check_download, write_json, write_tensors, write_text
 from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
 from pyg_viglad.models.gpdn import Network, make_network
 from pyg_viglad.models.graph_constructor import grid_graphs
@@ -882,7 +882,7 @@ class ViGLAD(
         files = [folder / file for file in ("config.json", "model.safetensors")]
         if _HUB_NAME.fullmatch(name) and not folder.parent.exists():
             try:
-                files = [Path(hf_hub_download(name, file.name, **hub)) for file in files]
+                files = [check_download(hf_hub_download(name, f.name, **hub)) for f in files]
             except HfHubHTTPError as error:
                 raise FileNotFoundError(
                     f"Expected a model folder or a name on the hub (got '{name}': {error})"

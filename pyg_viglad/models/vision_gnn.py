@@ -185,8 +185,14 @@ class VisionGNN(nn.Module):
             raise ValueError(
                 f"Expected a saved {cls.__name__} in '{path}' (got {metadata.get('model')})"
             )
-        model = cls(**json.loads(metadata["config"]))
-        model.load_state_dict(state)
+        try:
+            model = cls(**json.loads(metadata["config"]))
+            model.load_state_dict(state)
+        except (KeyError, RuntimeError, TypeError) as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise ValueError(
+                f"Expected weights and options that fit in '{path}' ({reason})"
+            ) from error
         return model.eval()
 
     def __repr__(self) -> str:

@@ -72,7 +72,7 @@ def run_trainer(
     if handled:
         signal.signal(signal.SIGINT, finish_step)
     try:
-        trainer.fit(module, loaders, ckpt_path=checkpoint)
+        trainer.fit(module, loaders, ckpt_path=checkpoint, weights_only=True)
     except SIGTERMException as stop:
         stop.code = 128 + signal.SIGTERM
         raise

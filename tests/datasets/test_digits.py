@@ -219,3 +219,14 @@ def test_errors(tmp_path):
     ):
         with pytest.raises(ValueError, match="Expected"):
             small(**options)
+
+
+def test_downloads_that_were_altered(tmp_path, monkeypatch):
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"altered")
+    monkeypatch.setattr("torchvision.datasets.MNIST", lambda *_, **__: None)
+    with pytest.raises(
+        ValueError, match=r"t10k-labels-idx1-ubyte\.gz' as it was published.*SHA-256"
+    ):
+        small(source="mnist", root=tmp_path, download=True)

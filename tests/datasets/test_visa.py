@@ -147,3 +147,18 @@ def test_root_that_is_missing(tmp_path):
         VisA(tmp_path / "nowhere", "candle")
     with pytest.raises(ValueError, match="'val_fraction'"):
         VisA(tmp_path, "candle", val_fraction=1.0)
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+@pytest.mark.parametrize("path", ["../secret.png", "candle/../../secret.png", "{}/secret.png"])
+def test_tables_reach_no_files_outside_of_the_data_set(raw, column, path):
+    outside = path.format(raw.parent)
+    write_mask(raw.parent / "secret.png", mask(1))
+    table = raw / "split_csv" / "1cls.csv"
+    lines = table.read_text().splitlines()
+    number = next(i for i, line in enumerate(lines) if "candle" in line and "anomaly" in line)
+    cells = lines[number].split(",")
+    cells[lines[0].split(",").index(column)] = outside
+    table.write_text("\n".join([*lines[:number], ",".join(cells), *lines[number + 1 :]]))
+    with pytest.raises(ValueError, match=rf"files below .*1cls\.csv' \(got '{outside}'"):
+        VisA(raw, "candle", "test")

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch_geometric.nn import SAGEConv
 
+from pyg_viglad.files import write_tensors
 from pyg_viglad.models import PyramidViG, ViG
 from pyg_viglad.nn import ConvViG
 from tests.oracles.pyramid_vig import reference_state, vig_oracle
@@ -186,6 +187,14 @@ def test_save_and_load(network, tmp_path):
     with pytest.raises(ValueError, match="operator and graph by name"):
         custom.save(tmp_path / "custom.safetensors")
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_files_whose_weights_and_options_do_not_fit(tmp_path):
+    file = tmp_path / "model.safetensors"
+    for options in ({}, {"config": '{"variant": "ti"}'}, {"config": '{"path": "/"}'}):
+        write_tensors(file, {"weight": torch.zeros(3)}, {"model": "ViG", **options})
+        with pytest.raises(ValueError, match=r"weights and options that fit in '.*model\.safe"):
+            ViG.from_file(file)
 
 
 def test_wrong_layouts_name_the_keys_that_do_not_fit(states):

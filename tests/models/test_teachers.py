@@ -1,3 +1,4 @@
+import hashlib
 import json
 from importlib import resources
 
@@ -348,3 +349,17 @@ def test_bad_backbone_teachers(tmp_path, weights):
         ViGLAD(teacher=f"timm:{TINY}", teacher_weights=tmp_path / "none.pth")
     with pytest.raises(ValueError, match="timm model"):
         make_teacher("timm:no_such_model")
+
+
+def test_downloads_that_were_altered(tmp_path, monkeypatch):
+    create = timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda name, pretrained=False, **options: create(name, **options)
+    )
+    blob = tmp_path / hashlib.sha256(b"weights").hexdigest()
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(blob))
+    blob.write_bytes(b"weights")
+    BackboneFeatures(NAME)
+    blob.write_bytes(b"altered")
+    with pytest.raises(ValueError, match=rf"SHA-256 {blob.name} \(got "):
+        BackboneFeatures(NAME)

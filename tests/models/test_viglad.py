@@ -1,3 +1,4 @@
+import hashlib
 import json
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -356,6 +357,20 @@ def test_a_name_on_the_hub_is_downloaded(tmp_path, monkeypatch, fitted):
         ("somebody/screws", "model.safetensors", "v1"),
     ]
     assert float(loaded.threshold) == float(fitted.threshold)
+
+
+def test_files_of_the_hub_that_were_altered(tmp_path, monkeypatch, fitted):
+    fitted.save_pretrained(tmp_path)
+    blob = tmp_path / hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+    (tmp_path / "model.safetensors").rename(blob)
+    (tmp_path / "model.safetensors").symlink_to(blob)  # as the hub's cache has it
+    monkeypatch.setattr(
+        "pyg_viglad.models.viglad.hf_hub_download", lambda _, name, **__: str(tmp_path / name)
+    )
+    assert ViGLAD.from_pretrained("somebody/screws").fitted
+    blob.write_bytes(blob.read_bytes() + b"\0")
+    with pytest.raises(ValueError, match=rf"SHA-256 {blob.name} \(got "):
+        ViGLAD.from_pretrained("somebody/screws")
 
 
 def test_names_on_the_hub_that_are_no_model(tmp_path, monkeypatch):
