@@ -69,7 +69,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 def write_json(path: str | os.PathLike[str], values: dict[str, Any]) -> None:
     """Writes a dictionary as JSON; numbers that are not finite become ``null``."""
-    write_text(path, json.dumps(_finite(values), indent=2, allow_nan=False) + "\n")
+    # NumPy's numbers are no numbers to json, but for float64.
+    text = json.dumps(
+        _finite(values), indent=2, allow_nan=False, default=lambda value: value.item()
+    )
+    write_text(path, text + "\n")
 
 
 def write_tensors(

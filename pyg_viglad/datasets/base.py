@@ -12,6 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
 from pyg_viglad.transforms import (
+    as_size,
     check_image_size,
     open_image,
     read_orientation,
@@ -123,12 +124,9 @@ class FileDataset(AnomalyDataset):
         transform: Callable[[Data], Any] | None,
     ) -> None:
         super().__init__(split, transform)
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-            raise ValueError(
-                f"Expected 'image_size' to be a positive int or (height, width) (got {image_size})"
-            )
-        self.image_size: tuple[int, int] = (size[0], size[1])
+        self.image_size = as_size(image_size)
+        if min(self.image_size) < 1:
+            raise ValueError(f"Expected 'image_size' to be positive (got {image_size})")
         self.folder = Path(root).expanduser()
         self.has_masks = False
 

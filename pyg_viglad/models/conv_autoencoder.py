@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from pyg_viglad.transforms import to_batch
+from pyg_viglad.transforms import as_size, to_batch
 
 __all__ = ["ConvAutoEncoder"]
 
@@ -47,7 +47,7 @@ class ConvAutoEncoder(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        height, width = as_size(image_size)
         if min(height, width) < 64 or height % 4 or width % 4:
             raise ValueError(
                 f"Expected 'image_size' of at least 64 pixels, divisible by 4 (got {height} x {width})"

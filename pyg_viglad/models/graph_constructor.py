@@ -9,7 +9,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn.inits import reset
 
 from pyg_viglad.nn import KNN, Graph, Hyperedges, make_graph, nearest_first, to_nodes
-from pyg_viglad.transforms import patch_centers, to_batch
+from pyg_viglad.transforms import as_size, patch_centers, to_batch
 
 __all__ = ["GraphConstructor", "add_position", "grid_graphs"]
 
@@ -126,7 +126,7 @@ class GraphConstructor(nn.Module):
         graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        height, width = as_size(image_size)
         if height % 4 or width % 4 or min(height, width) < 4:
             raise ValueError(f"Expected 'image_size' to be divisible by 4 (got {height} x {width})")
         self.channels = channels

@@ -291,7 +291,7 @@ class BackboneFeatures(nn.Module):
     @torch.no_grad()
     def maps(self, images: Tensor) -> list[Tensor]:
         """Computes the backbone's own feature maps of images in [0, 1], in the order of the strides."""
-        return list(self.net((images - self.mean) / self.std))
+        return list(self.net(((images - self.mean) / self.std).to(self.mean)))
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -392,7 +392,8 @@ class BackboneTeacher(nn.Module):
         """Computes the features of all cells, in float32 also under autocast."""
         sides = images.shape[-2:]
         pixels = [
-            4.0 * torch.arange((side - 32) // 4, device=images.device) + 16.5 for side in sides
+            4 * torch.arange((side - 32) // 4, device=images.device, dtype=torch.float32) + 16.5
+            for side in sides
         ]
         images = images * self.normalize.std + self.normalize.mean
         if self.scale != 1:

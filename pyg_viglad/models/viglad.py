@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -30,7 +30,15 @@ from pyg_viglad.models.teachers import (
     make_teacher,
 )
 from pyg_viglad.models.vig_autoencoder import EncoderWeights, ViGAutoEncoder, evaluation_mode
-from pyg_viglad.nn import Graph, Operator, Upsampling, keep_running_statistics, knn_graph, to_nodes
+from pyg_viglad.nn import (
+    Graph,
+    KeepTypes,
+    Operator,
+    Upsampling,
+    keep_running_statistics,
+    knn_graph,
+    to_nodes,
+)
 from pyg_viglad.scoring import (
     ALONE,
     ChannelNormalization,
@@ -52,6 +60,7 @@ from pyg_viglad.scoring import (
 from pyg_viglad.transforms import (
     ImageLike,
     ImageNetNormalization,
+    as_size,
     check_image_size,
     to_batch,
     to_image,
@@ -180,7 +189,7 @@ class _Scores(NamedTuple):
 
 
 class ViGLAD(
-    nn.Module,
+    KeepTypes,
     PyTorchModelHubMixin,
     library_name="pyg_viglad",
     tags=["anomaly-detection"],
@@ -308,7 +317,7 @@ class ViGLAD(
         threshold_quantile: float = 0.99,
     ) -> None:
         super().__init__()
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        height, width = as_size(image_size)
         if min(height, width) < 96 or height % 4 or width % 4:
             raise ValueError(
                 f"Expected 'image_size' of at least 96, divisible by 4 (got {height} x {width})"
@@ -335,7 +344,7 @@ class ViGLAD(
         self.fusion = fusion
         self.threshold_quantile = threshold_quantile
 
-        self.normalize = ImageNetNormalization()
+        self.imagenet = ImageNetNormalization()
         self.teacher: PDN | BackboneTeacher
         if isinstance(teacher, PDN | BackboneTeacher):
             if teacher_weights is not None or teacher_kwargs:
@@ -462,6 +471,11 @@ class ViGLAD(
         self.teacher.eval()
         return self
 
+    def normalize(self, images: Tensor) -> Tensor:
+        """ImageNet-normalises images in [0, 1], and converts them to the type of the networks."""
+        normal: Tensor = self.imagenet(images)
+        return normal.to(next(self.student.parameters()).dtype)
+
     def teacher_features(self, images: Tensor) -> Tensor:
         """Computes the teacher's features of ImageNet-normalised images, standardised, without gradient."""
         with torch.no_grad():
@@ -520,7 +534,7 @@ class ViGLAD(
         )
         parts: dict[str, Tensor] = {}
         if self.losses == "paper":
-            first, second = self.student(normal).chunk(2, dim=1)
+            first, second = self.student(normal).to(target.dtype).chunk(2, dim=1)
             parts["student_teacher"] = F.mse_loss(first, target)  # Eq. 15, first term
         else:
             first = self.student_features(normal, "student_first")
@@ -529,12 +543,12 @@ class ViGLAD(
             other = self.normalize(to_batch(penalty_images, self.image_size))
             with keep_running_statistics(self.student):  # scores are of images like the normal ones
                 first = self.student_features(other, "student_first")
-            parts["penalty"] = first.square().mean()  # Eq. 15, second term
+            parts["penalty"] = first.to(target.dtype).square().mean()  # Eq. 15, second term
         if self.losses == "efficientad":
             normal = self.normalize(_jitter_color(images))
             target = self.target_features(normal)
-            second = self.student_features(normal, "student_second")
-        reconstruction = self.autoencoder_features(normal)
+            second = self.student_features(normal, "student_second").to(target.dtype)
+        reconstruction = self.autoencoder_features(normal).to(target.dtype)
         parts["autoencoder_teacher"] = F.mse_loss(reconstruction, target)  # Eq. 16
         # Eq. 17, neither side detached
         parts["student_autoencoder"] = F.mse_loss(second, reconstruction)
@@ -554,15 +568,20 @@ class ViGLAD(
         """Computes scores and anomaly maps, in evaluation mode.
 
         Raises:
-            ValueError: If the statistics are not fitted, or images are not ``[B, 3, H, W]`` in [0, 1].
+            ValueError: If the statistics are not fitted, images are not ``[B, 3, H, W]`` in [0, 1], or a
+                score or map is not finite: the message names the part of the model that makes it so.
         """
         if not self.fitted:
-            raise ValueError("Expected fit_statistics() before scores (got a model without them)")
+            raise ValueError(
+                "Expected fit_statistics() before scores (got a model whose threshold is nan)"
+            )
         with evaluation_mode(self):
             features = self.features(images)
         with torch.autocast(self.device.type, enabled=False):  # scores are float32
             scores = self._score(self._distances(features))
             paper, total = self._fuse(scores)
+            totals = {"paper_score": paper, "score": total, "threshold": self.threshold}
+            self._require_finite({**scores._asdict(), **totals})
             node_map = None
             if scores.node_map is not None and self.node_scorer is not None:
                 first = 16.5 + 4 * (self.node_scorer.window - 1) / 2  # centre of the first window
@@ -583,12 +602,29 @@ class ViGLAD(
 
     def _distances(self, features: Features) -> _Distances:
         """Returns all that scores need of the features, which are much larger."""
-        return _Distances(
+        distances = _Distances(
             anomaly_map(features.target, features.student_first),
             anomaly_map(features.autoencoder, features.student_second),
             _spatial_mean(getattr(features, self.feature)),
             None if self.node_scorer is None else features.teacher,
         )
+        maps = {"local_map": distances.local_map, "global_map": distances.global_map}
+        self._require_finite({**maps, "vector": distances.vector}, features._asdict())
+        return distances
+
+    def _require_finite(
+        self, results: dict[str, Tensor | None], causes: dict[str, Tensor] | None = None
+    ) -> None:
+        """Raises ``ValueError`` if a result is not finite, and names the first cause.
+
+        Args:
+            results: What must be finite, by name.
+            causes: What comes before it: looked at, after all weights and statistics, only where it is not.
+        """
+        if _first_not_finite(results):
+            state = {key: value for key, value in self.state_dict().items() if key != "threshold"}
+            cause = _first_not_finite({**state, **(causes or {}), **results})
+            raise ValueError(f"Expected finite features, scores and maps (got {cause})")
 
     def _score(self, distances: _Distances) -> _Scores:
         """Returns the calibrated maps and the scores A_r, A_f (Eq. 18) and A_n."""
@@ -712,7 +748,9 @@ class ViGLAD(
             images: See :meth:`fit_statistics`.
         """
         for batch in _batches(images, self.device):
-            yield batch, self.teacher(self.normalize(to_batch(batch, self.image_size)))
+            output = self.teacher(self.normalize(to_batch(batch, self.image_size)))
+            self._require_finite({"teacher": output})
+            yield batch, output
 
     def fit_teacher_statistics(self, train: ImageSource, shards: Shards = ALONE) -> None:
         """Fits the teacher's normalisation on the training images; needed before :meth:`loss`.
@@ -745,7 +783,8 @@ class ViGLAD(
                 are then tensors or datasets (default: this process alone).
 
         Raises:
-            ValueError: If there are too few images, or some that are read twice can be read only once.
+            ValueError: If there are too few images, some that are read twice can be read only once, or a
+                feature, statistic or score is not finite.
         """
         scorer = self.node_scorer
         vectors, node_features = [], []
@@ -770,10 +809,12 @@ class ViGLAD(
                 normal = self.normalize(to_batch(images, self.image_size))
                 if self.feature == "teacher" or scorer is not None:
                     teacher = self.teacher_features(normal)
+                    self._require_finite({"teacher": teacher})
                 if self.feature == "teacher":
                     vectors.append(_spatial_mean(teacher))
                 else:
                     vectors.append(_spatial_mean(self.student_features(normal, self.feature)))
+                self._require_finite({self.feature: vectors[-1]})
                 if scorer is not None:
                     node_features.append(teacher)
                     for dim, views in mirrors.items():
@@ -796,6 +837,7 @@ class ViGLAD(
             self.local_calibration.fit(torch.cat([part.local_map for part in held_out]), shards)
             self.global_calibration.fit(torch.cat([part.global_map for part in held_out]), shards)
             scores = _Scores(*_cat([self._score(part) for part in held_out]))
+            self._require_finite(scores._asdict())
             self.reconstruction_scale.fit(shards.gather(scores.reconstruction))
             self.feature_scale.fit(shards.gather(scores.feature))
             if scores.node is not None and self.node_scale is not None:
@@ -869,7 +911,8 @@ class ViGLAD(
 
         Raises:
             FileNotFoundError: If there is no such model.
-            ValueError: If its files cannot be read, or a custom part is missing.
+            ValueError: If its files cannot be read, a weight or statistic is not finite, or a custom part is
+                missing.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -918,6 +961,11 @@ class ViGLAD(
             raise ValueError(
                 f"Expected weights that fit the config in '{name}' ({reason})"
             ) from error
+        broken = _first_not_finite(
+            {k: v for k, v in model.state_dict().items() if k != "threshold" or model.fitted}
+        )
+        if broken:
+            raise ValueError(f"Expected finite weights and statistics in '{name}' (got {broken})")
         return model.eval()
 
     def __repr__(self) -> str:
@@ -973,6 +1021,14 @@ def _cat(parts: Sequence[tuple[Tensor | None, ...]]) -> Iterator[Any]:
         yield None if values[0] is None else torch.cat(values)
 
 
+def _first_not_finite(parts: Mapping[str, Tensor | None]) -> str:
+    """Describes the first of several tensors that is not finite; empty if all are."""
+    for name, values in parts.items():
+        if values is not None and not values.isfinite().all():
+            return f"{float(values.detach()[~values.isfinite()][0])} in '{name}'"
+    return ""
+
+
 def _parts(scores: _Scores) -> dict[str, Tensor]:
     """Returns the parts that ``fusion="pseudo"`` weighs, ``[B]`` each, by name."""
     parts = {
@@ -996,11 +1052,12 @@ def _each_image(images: Any) -> Iterator[Any]:
     elif isinstance(images, list | tuple | Dataset | DataLoader | Iterator):
         items = images
     for item in items:
-        image = item.img if isinstance(item, Data) and "img" in item else item
-        if isinstance(image, Tensor) and image.dim() == 4:
-            yield from image
-        else:
-            yield image
+        held = item.img if isinstance(item, Data) and "img" in item else item
+        for image in held if isinstance(item, Data) and isinstance(held, list) else [held]:
+            if isinstance(image, Tensor) and image.dim() == 4:
+                yield from image
+            else:
+                yield image
 
 
 def _batches(source: ImageSource, device: torch.device) -> Iterator[Tensor]:

@@ -26,6 +26,7 @@ from pyg_viglad.nn.hypergraph import (
     join_hyperedges,
     to_hypergraph,
 )
+from pyg_viglad.nn.keep_types import KeepTypes
 from pyg_viglad.nn.knn_graph import knn_graph
 from pyg_viglad.nn.max_relative_conv import MaxRelativeConv, MaxRelativeDeconv
 from pyg_viglad.nn.node_linear import NodeLinear
@@ -57,6 +58,7 @@ __all__ = [
     "HyperedgeData",
     "Hyperedges",
     "Hypergraph",
+    "KeepTypes",
     "MaxRelativeConv",
     "MaxRelativeDeconv",
     "MutualKNN",

@@ -395,10 +395,10 @@ class NodeNeighbors(NodeScorer):
         return torch.stack(found, dim=1)
 
     def _nearest(self, distances: Tensor) -> Tensor:
-        """Mean of the k smallest squared distances of the last axis, ignoring infinite ones."""
+        """Mean of the k smallest squared distances of the last axis, ignoring those set to infinity."""
         k = min(self.k, distances.size(-1))
         smallest = distances.topk(k, dim=-1, largest=False).values.square()
-        finite = smallest.isfinite()
+        finite = smallest != torch.inf  # NaN stays
         return smallest.masked_fill(~finite, 0).sum(-1) / finite.sum(-1).clamp(min=1)
 
     def extra_repr(self) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from pyg_viglad.nn import KeepTypes
 from pyg_viglad.scoring.shards import ALONE, Shards
 
 __all__ = [
@@ -27,10 +28,11 @@ __all__ = [
 _ROUNDING = 1e-5  # relative error of scores in float32
 
 
-class Statistics(nn.Module):
+class Statistics(KeepTypes):
     """Base class of modules whose buffers are estimated from data by ``fit``.
 
-    The buffers are saved with the model. Use before ``fit`` raises ``ValueError``.
+    The buffers are saved with the model, and stay in float32 where networks are converted to another type.
+    Use before ``fit`` raises ``ValueError``, as does an estimate that is not finite.
 
     Attributes:
         fitted: Whether the buffers are estimated, a bool buffer ``[]``.
@@ -45,6 +47,11 @@ class Statistics(nn.Module):
     def _store(self, **estimates: Tensor) -> None:
         """Sets buffers, keeping their types and devices."""
         for name, value in estimates.items():
+            if not value.isfinite().all():
+                raise ValueError(
+                    f"Expected finite statistics (got some that are not: '{name}' of "
+                    f"{type(self).__name__})"
+                )
             setattr(self, name, value.detach().to(self.get_buffer(name)).contiguous())
         self.fitted = torch.ones_like(self.fitted)
 
@@ -106,7 +113,7 @@ class ChannelNormalization(Statistics):
             shards: The processes among which the images are dealt.
 
         Raises:
-            ValueError: If there is no batch.
+            ValueError: If there is no batch, or a value is not finite.
         """
         mean, variance = _moments(batches, lambda centered: centered.square().mean(1), shards)
         self._store(mean=mean, std=_standard_deviations(variance))
@@ -177,7 +184,7 @@ class Whitening(ChannelNormalization):
             shards: The processes among which the images are dealt.
 
         Raises:
-            ValueError: If there is no batch.
+            ValueError: If there is no batch, or a value is not finite.
         """
         mean, covariance = _moments(
             batches, lambda centered: centered @ centered.T / centered.size(1), shards
@@ -198,7 +205,7 @@ class Whitening(ChannelNormalization):
     def project(self, standardized: Tensor) -> Tensor:
         """Whitens standardised features, also under autocast in the buffers' precision."""
         with torch.autocast(standardized.device.type, enabled=False):
-            return F.conv2d(standardized, self.projection[:, :, None, None])
+            return F.conv2d(standardized.to(self.projection), self.projection[:, :, None, None])
 
     def extra_repr(self) -> str:
         """Shows channels, directions and shrinkage."""
@@ -406,6 +413,9 @@ def upper_quantile(scores: Tensor, quantile: float) -> Tensor:
     Returns:
         The quantile ``[]`` in float64; of a single score this score.
 
+    Raises:
+        ValueError: If there is no score or one is not finite.
+
     Example:
         >>> import torch
         >>> float(upper_quantile(torch.arange(101.), 0.9))
@@ -415,6 +425,8 @@ def upper_quantile(scores: Tensor, quantile: float) -> Tensor:
     """
     scores = scores.double()
     number = scores.numel()
+    if not number or not scores.isfinite().all():
+        raise ValueError(f"Expected finite scores (got {scores.tolist()[:5]})")
     estimate = torch.quantile(scores, quantile)
     if number < 2 or not 0 < 1 - quantile < 1 / number:
         return estimate
@@ -521,7 +533,10 @@ def _moments(
     whole = shards.sum(mean * share)
     shift = mean - whole
     between = shift.square() if spread.dim() == 1 else torch.outer(shift, shift)
-    return whole, shards.sum((spread + between) * share)
+    spread = shards.sum((spread + between) * share)
+    if not spread.isfinite().all():
+        raise ValueError("Expected finite features of the training images (got others)")
+    return whole, spread
 
 
 def _standard_deviations(variances: Tensor) -> Tensor:

@@ -265,5 +265,5 @@ class TeacherCache:
 
 
 def _keys(images: Tensor) -> list[bytes]:
-    pixels = images.detach().cpu().contiguous().numpy()
+    pixels = images.detach().cpu().contiguous().view(torch.uint8).numpy()  # NumPy has no bfloat16
     return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels]

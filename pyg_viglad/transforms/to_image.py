@@ -2,9 +2,10 @@
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from operator import index
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,14 +13,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Data
+
+from pyg_viglad.nn import KeepTypes
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "ImageLike",
     "ImageNetNormalization",
+    "as_size",
     "check_image_size",
     "open_image",
     "read_orientation",
@@ -147,10 +151,32 @@ def to_batch(
     if not normalized:
         _check_range(images)
     if image_size is not None and images.shape[-2:] != image_size:
+        # Resized in float32 at least: half precision has no antialiasing on a CPU.
+        exact = images.float() if images.dtype.itemsize < 4 else images
         images = F.interpolate(
-            images, size=image_size, mode="bilinear", align_corners=False, antialias=True
-        )
+            exact, size=image_size, mode="bilinear", align_corners=False, antialias=True
+        ).to(images.dtype)
     return images
+
+
+def as_size(image_size: int | Iterable[int]) -> tuple[int, int]:
+    """Returns height and width of an image size: one number or two, of any integer type.
+
+    Raises:
+        ValueError: If it is anything else.
+
+    Example:
+        >>> as_size(np.int64(96)), as_size([96, 128])
+        ((96, 96), (96, 128))
+    """
+    sides: Any = image_size if isinstance(image_size, Iterable) else (image_size, image_size)
+    try:
+        height, width = map(index, sides)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected 'image_size' to be an int or (height, width) (got {image_size!r})"
+        ) from error
+    return height, width
 
 
 def check_image_size(height: int, width: int, name: str = "") -> None:
@@ -162,8 +188,11 @@ def check_image_size(height: int, width: int, name: str = "") -> None:
         )
 
 
-class ImageNetNormalization(nn.Module):
-    """Subtracts the ImageNet mean from images in [0, 1] and divides by the standard deviation."""
+class ImageNetNormalization(KeepTypes):
+    """Subtracts the ImageNet mean from images in [0, 1] and divides by the standard deviation.
+
+    The result has the images' type.
+    """
 
     mean: Tensor
     std: Tensor
@@ -175,7 +204,7 @@ class ImageNetNormalization(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalises images ``[B, 3, H, W]``."""
-        return (images - self.mean) / self.std
+        return ((images - self.mean) / self.std).to(images.dtype)
 
 
 def _img(data: Data) -> Any:

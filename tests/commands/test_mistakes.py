@@ -30,6 +30,8 @@ def files(tmp_path_factory):
     model = ViGLAD("small", 96, autoencoder="conv")
     model.fit_statistics(torch.rand(3, 3, 96, 96), torch.rand(2, 3, 96, 96))
     model.save_pretrained(folder / "model")
+    model.student.conv1.weight.data.fill_(torch.nan)
+    model.save_pretrained(folder / "nan")
     return folder
 
 
@@ -78,6 +80,7 @@ def contents(folder):
             "a device of this",
         ),
         (["predict", "--model", "../model", "--images", "x", "--pictures", "-1"], "'pictures'"),
+        (["predict", "--model", "../nan", "--images", "x"], "got nan in 'student.conv1.weight'"),
         (["test", "--model", "nowhere"], "Expected a model folder"),
         (["distill", "--images", "nowhere"], "Expected a folder of images"),
         (["distill", "--images", "../tiny", "--backbone", "nothing"], "timm model"),

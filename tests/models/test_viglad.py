@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import json
 import weakref
@@ -20,7 +21,7 @@ from pyg_viglad.models import ConvAutoEncoder, Prediction, hard_mean
 from pyg_viglad.models.viglad import _jitter_color
 from pyg_viglad.nn import GRAPHS, Upsampling, WindowKNN, knn_graph, register_operator
 from pyg_viglad.scoring import NodeNeighbors
-from pyg_viglad.transforms import IMAGENET_MEAN, IMAGENET_STD
+from pyg_viglad.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageToGraph
 from tests.oracles import scoring as oracle
 
 
@@ -515,6 +516,15 @@ def test_own_operators_and_autoencoders_are_asked_for(tmp_path):
     assert loaded.state_dict().keys() == model.state_dict().keys()
 
 
+def test_numbers_of_numpy(tmp_path):
+    options = {"k": np.int64(5), "hard_quantile": np.float32(0.5)}
+    for size in (np.int64(96), (np.int32(96), 96), np.array([96, 96]), [96, 96]):
+        model = ViGLAD("small", size, PDN("small", 6), "conv", **options)
+        assert model.image_size == (96, 96)
+    model.save_pretrained(tmp_path)
+    assert ViGLAD.from_pretrained(tmp_path).config == model.config
+
+
 def test_own_autoencoder():
     own = nn.Conv2d(3, 384, 4, stride=4)
     model = ViGLAD("small", 96, autoencoder=own).eval()
@@ -610,6 +620,8 @@ def test_predict_takes_what_people_have(fitted, tmp_path):
     pair = Data(img=normal_images(3)[:2])
     for several in (pair, [pair], [pair.img], iter(pair.img), DataLoader(pair.img, 2)):
         assert torch.allclose(fitted.predict(several).score, expected[:2], atol=1e-4)
+    sizes = [ImageToGraph(4, 3)(normal_images(1, size=side)[0]) for side in (96, 80)]
+    assert fitted.predict(Batch.from_data_list(sizes)).score.shape == (2,)
     with pytest.raises(FileNotFoundError):
         fitted.predict(tmp_path / "none.png")
     with pytest.raises(ValueError, match=r"'batch_size' to be at least 1 \(got 0\)"):
@@ -657,6 +669,103 @@ def test_no_images():
         for images in (none, Data(img=none)):
             with pytest.raises(ValueError, match=r"Expected at least one .*got none"):
                 call(images)
+
+
+BROKEN = [
+    "teacher.conv1.weight",
+    "teacher_normalization.std",
+    "student.conv4.bias",
+    "autoencoder.encoder.0.weight",
+    "local_calibration.q_start",
+    "gaussian.precision",
+    "reconstruction_scale.mean",
+    "node_scorer.here",
+    "node_scale.std",
+]
+
+
+@pytest.fixture(scope="module")
+def unbroken():
+    torch.manual_seed(0)
+    model = ViGLAD("small", 96, PDN("small", 6), "conv", node_scorer="neighbors")
+    model.fit_statistics(normal_images(4), normal_images(3, seed=1))
+    return model
+
+
+@pytest.fixture
+def whole(unbroken):
+    return copy.deepcopy(unbroken)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_not_finite_is_named(whole, name, tmp_path):
+    whole.state_dict()[name].fill_(torch.nan)
+    images = normal_images(2)
+    message = rf"got nan in '{name}'\)"
+    for call in (whole, whole.predict):
+        with pytest.raises(ValueError, match=message):
+            call(images)
+    if name.startswith(("teacher", "student", "autoencoder")):
+        with pytest.raises(ValueError, match=message):
+            whole.fit_statistics(normal_images(4), images)
+    whole.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=rf"Expected finite weights.*{message}"):
+        ViGLAD.from_pretrained(tmp_path)
+
+
+def test_thresholds_and_statistics_must_be_finite(whole, tmp_path):
+    images = normal_images(2)
+    for value, message in ((torch.inf, "got inf in 'threshold'"), (torch.nan, "threshold is nan")):
+        whole.threshold.fill_(value)
+        with pytest.raises(ValueError, match=message):
+            whole.predict(images)
+        whole.save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match=message):
+            ViGLAD.from_pretrained(tmp_path).predict(images)
+
+
+def test_overflow_names_the_network(whole):
+    images, broken = normal_images(2), copy.deepcopy(whole)
+    for layer in (broken.student.conv3, broken.student.conv4):
+        layer.weight.data *= 1e25
+    with pytest.raises(ValueError, match=r"got -?(inf|nan) in 'student_first'"):
+        broken.predict(images)
+    for layer in (whole.teacher.conv3, whole.teacher.conv4):
+        layer.weight.data *= 1e4
+    assert whole.predict(images).score.isfinite().all()
+    with pytest.raises(ValueError, match=r"got -?(inf|nan) in 'teacher'"):
+        whole.predict(images, precision="float16")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "autoencoder"), [(torch.bfloat16, "vig"), (torch.float16, "conv")]
+)
+def test_models_of_half_precision(dtype, autoencoder, tmp_path):
+    torch.manual_seed(0)
+    train, validation = normal_images(4), normal_images(3, seed=1)
+    options = {"node_scorer": {"channels": 10}, "whiten": 9}
+    model = ViGLAD("small", 96, PDN("small", 16), autoencoder, **options)
+    model.fit_statistics(train, validation)
+    images = normal_images(2, seed=2, size=100)
+    expected = model.predict(images)
+    statistics = {k: v for k, v in model.state_dict().items() if "scale" in k or "gaussian" in k}
+    model.to(dtype).save_pretrained(tmp_path)
+    assert model.student.conv1.weight.dtype == dtype
+    assert all(torch.equal(model.state_dict()[k], v) for k, v in statistics.items())
+    loaded = ViGLAD.from_pretrained(tmp_path)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    limit = 0.05 if dtype == torch.float16 else 0.5
+    for half in (model, loaded):
+        found = half.predict(images)
+        assert found.score.dtype == torch.float32
+        for name in ("reconstruction_score", "feature_score", "node_score"):
+            value = getattr(expected, name)
+            assert torch.allclose(getattr(found, name), value, rtol=limit, atol=limit), name
+    model.train().fit_statistics(train[:2], validation[:2])
+    assert model.predict(images[:1]).score.isfinite().all()
+    loss = sum(model.loss(train[:1].to(dtype), train[1:2]).values())
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
 
 
 def test_modes_are_kept():
@@ -732,7 +841,7 @@ def test_errors(tmp_path, fitted):
         ViGLAD("small", 96)(normal_images(1))
     with pytest.raises(ValueError, match="not fitted"):
         ViGLAD("small", 96).loss(normal_images(1))
-    for size in (92, 98, (96, 90)):
+    for size in (92, 98, (96, 90), 96.0, "96", (96,), None):
         with pytest.raises(ValueError, match="Expected 'image_size'"):
             ViGLAD("small", size)
     with pytest.raises(ValueError, match=r"values in \[0, 1\]"):

@@ -115,6 +115,30 @@ def test_scores_that_differ_a_little_are_standardised(recwarn):
     assert float(module.std) == pytest.approx(0.001, rel=1e-2)
 
 
+def test_statistics_keep_their_type():
+    module = Mahalanobis(3)
+    module.fit(1e-4 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0)))
+    assert module.precision.max() > 65504  # the largest number of float16
+    kept = module.precision.clone()
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        assert torch.equal(module.to(dtype).precision, kept)
+    assert module.to("meta").precision.is_meta
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_estimates_must_be_finite(number):
+    features = torch.rand(2, 3, 4, 4)
+    features[1, 2, 3, 0] = number
+    for module in (ChannelNormalization(3), Whitening(3, 2)):
+        with pytest.raises(ValueError, match="Expected finite features of the training images"):
+            module.fit([features])
+        assert not module.fitted
+    with pytest.raises(ValueError, match=r"Expected finite scores \(got \[1.0, (nan|inf)\]\)"):
+        upper_quantile(torch.tensor([1.0, number]), 0.9)
+    with pytest.raises(ValueError, match=r"finite statistics .* 'mean' of Standardization"):
+        Standardization()._store(mean=torch.tensor(number), std=torch.tensor(1.0))
+
+
 def test_upper_quantile():
     generator = np.random.default_rng(0)
     for number in (100, 150):  # enough to have it among them

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyg_viglad import ViGLAD
+from pyg_viglad import PDN, ViGLAD
 from pyg_viglad.training import PenaltyImages, ViGLADModule, fit, make_trainer
 from tests.training.helpers import Images, trainer
 
@@ -93,6 +93,19 @@ def test_half_precision_is_cached_in_half_precision(monkeypatch, tmp_path, cache
     assert torch.allclose(cached[0], plain[0], rtol=1e-2)
     # Later steps build on rounded ones, and their smallest part, the penalty, on all of that.
     assert torch.allclose(cached.sum(1), plain.sum(1), rtol=2e-2)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_models_trained_in_any_precision_are_loaded_as_they_are(tmp_path, precision):
+    torch.manual_seed(0)
+    model = ViGLAD("small", 96, PDN("small", 6), "conv")
+    run = trainer(tmp_path, 1, precision)
+    fit(model, Images(3), Images(2), run, penalty=PenaltyImages(size=96), cache_teacher=True)
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+    model.save_pretrained(tmp_path / "model")
+    images = torch.cat([item.img for item in Images(4)])
+    expected = model.predict(images).score
+    assert torch.equal(ViGLAD.from_pretrained(tmp_path / "model").predict(images).score, expected)
 
 
 def test_changed_images_are_noticed(monkeypatch, tmp_path):

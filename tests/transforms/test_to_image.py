@@ -289,3 +289,9 @@ def test_imagenet_normalization():
         :, None, None
     ]
     assert torch.allclose(ImageNetNormalization()(images), expected)
+    half = ImageNetNormalization().half()(images.half())
+    assert half.dtype == torch.float16
+    assert torch.allclose(half.float(), expected, atol=4e-3)
+    resized = to_batch(images.bfloat16(), (8, 8))
+    assert resized.dtype == torch.bfloat16
+    assert torch.allclose(resized.float(), to_batch(images, (8, 8)), atol=1e-2)
