@@ -210,8 +210,9 @@ class ImageNetNormalization(KeepTypes):
 def _img(data: Data) -> Any:
     if "img" not in data:
         raise ValueError(f"Expected a Data with 'img' (got the fields {data.keys()})")
-    img = data.img  # of a subclass where ImageToGraph made it
-    return img.as_subclass(Tensor) if isinstance(img, Tensor) else img
+    img = data.img
+    # ImageToGraph makes a subclass, of which any operation makes a tensor.
+    return img[:] if isinstance(img, Tensor) and type(img) is not Tensor else img
 
 
 @contextmanager
@@ -228,6 +229,8 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"Expected an image file (got '{path}', which does not exist)")
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"Expected a readable image file (got '{path}', which is no file)")
     try:
         with Image.open(_without_damage(path)) as image:
             if image.format == "EPS":  # Pillow would run Ghostscript

@@ -131,7 +131,10 @@ def test_copies_of_graphs_batch_as_the_graphs_do(tmp_path):
         [graph.to("cpu", torch.float64) for graph in graphs],
     ):
         assert len(Batch.from_data_list(copied).img) == 2
-    for value in (graphs[0].img[0], 2 * graphs[0].img, to_batch(graphs[0])):
+    compiled = torch.compile(
+        lambda graph: 2 * to_batch(graph, normalized=True), fullgraph=True, backend="eager"
+    )
+    for value in (graphs[0].img[0], 2 * graphs[0].img, to_batch(graphs[0]), compiled(graphs[0])):
         assert type(value) is torch.Tensor
 
 

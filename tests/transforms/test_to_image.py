@@ -1,3 +1,4 @@
+import os
 import struct
 from pathlib import Path
 
@@ -228,8 +229,10 @@ def test_other_files(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"text\.png"):
         to_image(path)
-    with pytest.raises(ValueError, match="readable image file"):
-        to_image(Path(tmp_path))
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path, tmp_path / "pipe.png", Path(os.devnull)):
+        with pytest.raises(ValueError, match=r"readable image file .*which is no file"):
+            to_image(path)
 
 
 @pytest.mark.parametrize(
