@@ -62,9 +62,10 @@ def judge(path: Path, wanted: Wanted) -> str:
     try:
         found = to_image(path).permute(1, 2, 0).numpy()
     except ValueError as error:
-        if len(str(error).splitlines()) != 1 or str(path) not in str(error):
-            return f"unclear: {error}"
-        return "refused" if may_fail else f"not read: {error}"
+        reason = str(error).replace(str(path), "it")
+        if len(reason.splitlines()) != 1 or reason == str(error):
+            return f"unclear: {reason}"
+        return "refused" if may_fail else f"not read: {reason}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     if time.monotonic() - start > 10:

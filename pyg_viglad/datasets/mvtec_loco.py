@@ -182,7 +182,7 @@ root/
             raise FileNotFoundError(self._explain(message))
         try:
             entries = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"Expected a readable JSON file (got '{path}': {error})") from error
         if not isinstance(entries, list) or not entries:
             raise ValueError(

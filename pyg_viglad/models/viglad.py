@@ -937,7 +937,7 @@ class ViGLAD(
                 )
         try:
             config = json.loads(files[0].read_text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"Expected JSON in '{files[0]}' ({error})") from error
         if not isinstance(config, dict) or not isinstance(config.get("teacher"), dict):
             raise ValueError(f"Expected the config of a ViGLAD (got '{files[0]}')")

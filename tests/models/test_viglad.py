@@ -860,9 +860,10 @@ def test_errors(tmp_path, fitted):
     with pytest.raises(FileNotFoundError, match=r"config.json"):
         ViGLAD.from_pretrained(tmp_path)
     fitted.save_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="Expected JSON"):
-        ViGLAD.from_pretrained(tmp_path)
+    for text in ("{", "[" * 10**5):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ValueError, match="Expected JSON"):
+            ViGLAD.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(ValueError, match="config of a ViGLAD"):
         ViGLAD.from_pretrained(tmp_path)
