@@ -1,6 +1,7 @@
 """The command line ``pyg-viglad``: commands from functions, options from signatures."""
 
 import inspect
+import io
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 import docstring_parser
 from jsonargparse import ArgumentParser
 
-from pyg_viglad.commands import check, convert, demo, distill, graph, predict, test, train
+from pyg_viglad.commands import check, compare, convert, demo, distill, graph, predict, test, train
 from pyg_viglad.commands.run import OptionsOf
 
 __all__ = ["CommandParser", "main"]
@@ -25,9 +26,14 @@ _COMMANDS: dict[str, Any] = {
     "distill": distill,
     "graph": graph,
     "convert": convert,
-    "data": {"check": check},
+    "data": {"check": check, "compare": compare},
 }
-_POSITIONAL = {"graph": ("image",), "convert": ("file",), "check": ("name", "root")}
+_POSITIONAL = {
+    "graph": ("image",),
+    "convert": ("file",),
+    "check": ("folder",),
+    "compare": ("name", "root"),
+}
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -43,6 +49,8 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = CommandParser(prog="pyg-viglad", description="Detects logical anomalies in images.")
     parser.add_commands(_COMMANDS)
     command: Any = _COMMANDS
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that are not UTF-8
     try:
         options = parser.parse_args(
             _command_first(sys.argv[1:] if args is None else args)

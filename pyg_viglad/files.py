@@ -63,8 +63,8 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes text to a file, UTF-8 encoded."""
-    write_bytes(path, text.encode("utf-8"))
+    """Writes text to a file, UTF-8 encoded; bytes of names that are not UTF-8 become their numbers."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | os.PathLike[str], values: dict[str, Any]) -> None:

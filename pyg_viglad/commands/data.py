@@ -1,11 +1,29 @@
-"""Data sets by name or path, and the command ``pyg-viglad data check``."""
+"""Data sets by name or path, and the commands ``pyg-viglad data check`` and ``compare``."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pyg_viglad.datasets import CheckRow, check_data
+from pyg_viglad.datasets import (
+    CheckRow,
+    Problem,
+    check_data,
+    find_leftovers,
+    find_problems,
+    find_unreadable,
+)
+from pyg_viglad.training import PenaltyImages
 
-__all__ = ["DatasetName", "Splits", "check", "open_data"]
+__all__ = [
+    "DatasetName",
+    "Splits",
+    "check",
+    "compare",
+    "open_data",
+    "refuse_problems",
+    "refuse_unreadable",
+]
 
 DatasetName = Literal[
     "auto",
@@ -51,6 +69,32 @@ def open_data(
         >>> [len(split) for split in open_data("digits", (96, 96), {"num_train": 8})]
         [8, 60, 230]
     """
+    open_split = _opener(data, image_size, options, dataset)
+    return Splits(*(open_split(split) for split in ("train", "val", "test")))
+
+
+def refuse_problems(data: str, splits: Splits) -> None:
+    """Raises ``ValueError`` where the files of a data set would stop a training; reads all of them."""
+    opened = {"train": splits.train, "val": splits.validation, "test": splits.test}
+    found = [problem.text for problem in find_problems(opened) if problem.stops]
+    if found:
+        more = f" (and {len(found) - 1} more, see: pyg-viglad data check {data})"
+        raise ValueError(found[0] + (more if len(found) > 1 else ""))
+
+
+def refuse_unreadable(images: PenaltyImages) -> None:
+    """Raises ``ValueError`` where a file is no image; there may be a million: headers have to do."""
+    for text in find_unreadable(path for path in images.sources if isinstance(path, Path)):
+        raise ValueError(text)
+
+
+def _opener(
+    data: str | os.PathLike[str],
+    image_size: tuple[int, int],
+    options: dict[str, Any] | None,
+    dataset: DatasetName,
+) -> Callable[[str], Any]:
+    """Returns a function that opens a split of a data set by its name."""
     from pyg_viglad.datasets import (
         CADSD,
         DigitAnatomy,
@@ -61,7 +105,7 @@ def open_data(
         VisA,
     )
 
-    name = str(data)
+    name = os.fspath(data)
     if dataset == "auto":
         digits = name in ("digits", "mnist") or name.endswith(".npz")
         dataset = "digit_anatomy" if digits else "image_folder"
@@ -85,16 +129,62 @@ def open_data(
         arguments = {**arguments, "image_size": image_size[0], "source": name}
     else:
         arguments["root"] = name
-    try:
-        splits = Splits(*(kinds[dataset](split=s, **arguments) for s in ("train", "val", "test")))
-    except TypeError as error:
-        raise ValueError(f"Expected 'data_options' that fit the data set ({error})") from error
-    if len(splits.test) and "good" not in splits.test.kinds:
-        raise ValueError(f"Expected a good image among the test images of '{name}' (got none)")
-    return splits
+
+    def open_split(name: str) -> Any:
+        try:
+            split = kinds[dataset](split=name, **arguments)
+        except TypeError as error:
+            raise ValueError(f"Expected 'data_options' that fit the data set ({error})") from error
+        if name == "test" and len(split) and "good" not in split.kinds:
+            raise ValueError(f"Expected a good image among the test images of '{data}' (got none)")
+        return split
+
+    return open_split
 
 
 def check(
+    folder: str, dataset: DatasetName = "auto", data_options: dict[str, Any] | None = None
+) -> list[Problem]:
+    """List all that is wrong with a folder of images before a training: one line each.
+
+    Every image and mask is read. Errors stop a training, notes do not: files and folders that are not
+    read, masks of another size than their image, names that differ in their ends alone. Hidden files
+    do not count.
+
+    Args:
+        folder: The folder, or another data set as train takes it.
+        dataset: Data set to open; auto takes digits, mnist and .npz files as digit_anatomy, all else as
+            image_folder.
+        data_options: Further arguments of the data set, such as {"category": "screw"}.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: If an error was found.
+    """
+    open_split = _opener(folder, (256, 256), data_options, dataset)
+    splits: dict[str, Any] = {}
+    found: dict[str, Problem] = {}  # by text: splits may share a problem
+    for name in ("train", "val", "test"):
+        try:
+            splits[name] = open_split(name)
+        except (OSError, ValueError) as error:
+            text = str(error).partition("; expected tree:")[0]
+            found.setdefault(text, Problem(text, True))
+    root = next((split.folder for split in splits.values() if hasattr(split, "folder")), folder)
+    for problem in (*find_problems(splits), *find_leftovers(Path(root), splits)):
+        found.setdefault(problem.text, problem)
+    for problem in found.values():
+        print(f"{'error' if problem.stops else 'note'}: {' '.join(problem.text.split())}")
+    print(", ".join(f"{len(split)} {name} images" for name, split in splits.items()))
+    errors = sum(problem.stops for problem in found.values())
+    if errors:
+        raise ValueError(f"Expected '{folder}' to be ready for a training (errors: {errors})")
+    return list(found.values())
+
+
+def compare(
     name: Literal["mvtec_loco", "visa", "cad_sd", "mvtec_ad"], root: str, read: bool = False
 ) -> list[CheckRow]:
     """Compare a data set on disk with the published one: its categories, images and masks.

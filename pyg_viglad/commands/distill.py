@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from pyg_viglad.commands.data import refuse_unreadable
 from pyg_viglad.commands.run import OptionsOf, find_checkpoint, open_run
 from pyg_viglad.training import PenaltyImages, make_trainer
 
@@ -93,6 +94,7 @@ def distill(
         )
     seed_everything(seed, verbose=False)
     plain = PenaltyImages(images, 2 * image_size, augment=False, grayscale=0.0, seed=None)
+    refuse_unreadable(plain)
     features = BackboneFeatures(backbone, backbone_weights, **(backbone_options or {}))
     teacher = make_network(network, size, 384, padding=True)
     checkpoint = find_checkpoint(config, "teacher", teacher) if resume else None

@@ -87,6 +87,9 @@ def graph(
     number = node_at(first, xy)
     # Only now, so that a mistake leaves nothing behind.
     folder = open_run(output, "graph", config)
+    for name in graphs:  # of an earlier image
+        for suffix in (".graphml", ".json"):
+            (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
     figure = plot_node_graphs(
         picture,

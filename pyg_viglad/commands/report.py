@@ -123,6 +123,8 @@ def write_report(
 
     prediction = predict_all(model, dataset)
     kinds, defects = list(dataset.kinds), list(dataset.defects)
+    # First of all: from the scores all else can be computed again.
+    write_scores(folder / "scores.csv", prediction, dataset.names, kind=kinds, defect=defects)
     table = score_table(prediction, kinds)
     threshold = float(model.threshold)
     numbers = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
@@ -137,7 +139,6 @@ def write_report(
         **(extra or {}),
     }
     write_json(folder / "metrics.json", metrics)
-    write_scores(folder / "scores.csv", prediction, dataset.names, kind=kinds, defect=defects)
 
     chosen = median_images(defects, prediction.score.tolist())
     items = [dataset[number] for number in chosen]

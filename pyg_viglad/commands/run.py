@@ -10,6 +10,8 @@ from pyg_viglad.models import ViGLAD
 
 __all__ = ["OptionsOf", "find_checkpoint", "open_device", "open_model", "open_run"]
 
+_PICTURES = [f"{name}.png" for name in ("anomaly_maps", "node_graphs", "scores", "roc")]
+_PICTURES += ["node_graphs.pdf", "viewer.html"]
 _CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 # Options that say where, how long and how fast a command runs, not what it computes.
@@ -79,6 +81,8 @@ def open_model(path: str | os.PathLike[str], device: str = "cpu") -> ViGLAD:
 def open_run(output: str | os.PathLike[str], command: str, config: dict[str, Any]) -> Path:
     """Makes the run's folder and writes its options to ``config.yaml``, which ``--config`` reads.
 
+    Pictures of an earlier run are removed: those of this one may be fewer.
+
     Raises:
         ValueError: If ``output`` is a file.
     """
@@ -90,6 +94,8 @@ def open_run(output: str | os.PathLike[str], command: str, config: dict[str, Any
     folder.mkdir(parents=True, exist_ok=True)
     if not config.get("resume"):  # else a checkpoint of other options would stand beside these
         (folder / _CHECKPOINT).unlink(missing_ok=True)
+    for name in _PICTURES:
+        (folder / name).unlink(missing_ok=True)
     given = {k: value for k, value in config.items() if value is not None and k != "resume"}
     text = yaml.safe_dump(given, sort_keys=False)
     write_text(folder / "config.yaml", f"# pyg-viglad {command} --config config.yaml\n{text}")

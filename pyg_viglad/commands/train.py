@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pyg_viglad import training
-from pyg_viglad.commands.data import DatasetName, open_data
+from pyg_viglad.commands.data import DatasetName, open_data, refuse_problems, refuse_unreadable
 from pyg_viglad.commands.report import format_table, write_report
 from pyg_viglad.commands.run import OptionsOf, find_checkpoint, open_run
 from pyg_viglad.files import write_json
@@ -58,9 +58,11 @@ def train(
     seed_everything(seed, verbose=False)
     detector = ViGLAD(**(model or {}))
     splits = open_data(data, detector.image_size, data_options, dataset)
+    refuse_problems(data, splits)
     natural = training.PenaltyImages(
         penalty, max(detector.image_size), length=loop.max_steps, seed=seed
     )
+    refuse_unreadable(natural)
     checkpoint = find_checkpoint(config, "model", detector) if resume else None
     folder = open_run(output, "train", config) if loop.is_global_zero else Path(output)
     start = time.perf_counter()

@@ -18,7 +18,8 @@ class ImageFolder(FileDataset):
 
     - ``root/*.png``: good images, some held out for validation; no test images.
     - ``root/train/good`` and ``root/validation/good`` (or ``val``; without it some of the training
-      images are held out), and ``root/test/<name>``: good images in ``good``, ``ok`` or ``normal``,
+      images are held out), and ``root/test/<name>``: good images in ``good``, ``ok`` or ``normal``
+      (of ``train`` and ``validation`` also without such a folder),
       logical anomalies where the name begins with a word of ``logical``, structural ones in all others.
       Capital letters do not matter. If ``root/ground_truth`` exists, test images have a mask: the union
       of ``ground_truth/<name>/<image>.png``, ``<image>_mask.png`` and ``<image>/*.png``, or of files of
@@ -88,6 +89,14 @@ class ImageFolder(FileDataset):
         return ("logical" if name.lower().startswith(self.logical) else "structural"), name
 
     def _good_folder(self, name: str) -> str | None:
-        """Returns the folder ``name/good``, ``name`` without it, or None where there is neither."""
-        names = (f"{name}/good", name)
-        return next((found for found in names if (self.folder / found).is_dir()), None)
+        """Returns the folder of good images in ``name``, ``name`` without one, or None without either."""
+        if not (self.folder / name).is_dir():
+            return None
+        inner = [path.name for path in (self.folder / name).iterdir() if path.is_dir()]
+        good = sorted(folder for folder in inner if folder.lower() in _GOOD)
+        if len(good) > 1:
+            raise ValueError(
+                f"Expected one folder of good images in '{self.folder / name}' "
+                f"(got {', '.join(good)})"
+            )
+        return f"{name}/{good[0]}" if good else name

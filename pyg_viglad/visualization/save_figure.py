@@ -23,13 +23,15 @@ TRUETYPE: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}  # embedded fonts, as pu
 class NotebookFigure(Figure):
     """A figure that notebooks show without pyplot and without ``%matplotlib inline``.
 
-    Its texts are literal: a ``$`` in the name of a file is no mathematics.
+    Its texts are literal: a ``$`` in the name of a file is no mathematics, and a byte that is not UTF-8
+    is shown by its number.
     """
 
     def draw(self, renderer: RendererBase) -> None:
         """Draws the figure."""
         for text in self.findobj(Text):
             text.set_parse_math(False)
+            text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode())
         super().draw(renderer)
 
     def savefig(self, fname: Any, *, transparent: bool | None = None, **kwargs: Any) -> None:

@@ -312,12 +312,12 @@ def test_distill(tmp_path, network):
     assert str(tmp_path) not in json.dumps(card)
 
 
-def test_data_check_takes_its_arguments_by_place(tmp_path, capsys):
+def test_data_compare_takes_its_arguments_by_place(tmp_path, capsys):
     write_full(tmp_path, "cad_sd")
-    main(["data", "check", "cad_sd", str(tmp_path)])
+    main(["data", "compare", "cad_sd", str(tmp_path)])
     assert "as expected" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        main(["data", "check", "visa", str(tmp_path)])
+        main(["data", "compare", "visa", str(tmp_path)])
     assert "pyg-viglad: error: Expected" in capsys.readouterr().err
 
 

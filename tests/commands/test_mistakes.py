@@ -1,5 +1,7 @@
 """Mistakes of the user: one clear line each, and nothing left behind."""
 
+import os
+
 import pytest
 import torch
 from PIL import Image
@@ -72,6 +74,8 @@ def contents(folder):
         (["train", "--data", "../broken", *TINY], "broken/3.png"),
         (["train", "--output", "../run", "--resume", *TINY], "Expected a checkpoint of training"),
         (["train", "--output", "../other", "--resume", *TINY], "made with other options?"),
+        (["train", "--penalty", "../broken", *TINY], "broken/3.png"),
+        (["distill", "--images", "../broken"], "broken/3.png"),
         (["predict", "--model", "../model", "--images", "../text.png"], "readable image file"),
         (["predict", "--model", "../model", "--images", "../tiny/0.png"], "(got 1 x 1)"),
         (["predict", "--model", "../model", "--images", "nowhere"], "nowhere"),
@@ -181,3 +185,34 @@ def test_resuming_with_other_options_keeps_the_config(files):
     with pytest.raises(SystemExit):
         main(["train", "--output", str(files / "other"), "--resume", *TINY])
     assert config.read_text() == "model: {size: medium}\n"
+
+
+def test_all_that_can_be_read_is_read_before_the_first_step(tmp_path, monkeypatch, capsys):
+    for folder in ("train", "val", "test/good", "test/bad"):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (40, 40), (80, 80, 70 * number)).save(
+                tmp_path / folder / f"{number}.png"
+            )
+    (tmp_path / "test/good/1.png").write_bytes(b"")
+    (tmp_path / "val/2.png").write_text("no image")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--data", ".", "--output", "run", *TINY])
+    assert stop.value.code == 1
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "val/2.png" in line
+    assert line.endswith("(and 1 more, see: pyg-viglad data check .)")
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_that_are_not_utf_8(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"a\xff.png")
+    Image.new("RGB", (96, 96), "gray").save(name)
+    for pictures in ("1", "0"):
+        main(["predict", "--model", str(files / "model"), "--images", name, "--pictures", pictures])
+        folder = tmp_path / "runs" / "predict"
+        assert "\na\\udcff.png," in (folder / "scores.csv").read_text(encoding="utf-8")
+        # Pictures of an earlier run go.
+        assert (folder / "anomaly_maps.png").exists() == (pictures == "1")

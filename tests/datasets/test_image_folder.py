@@ -69,6 +69,18 @@ def test_names_of_good_images(tmp_path):
     assert test.defects == ["", "Logical_x", "", "", "goodness"]
 
 
+@pytest.mark.parametrize("name", ["Good", "OK", "normal"])
+def test_names_of_good_training_images(tmp_path, name):
+    write_images(tmp_path / "train" / name, 4)
+    write_images(tmp_path / "val" / name, 2)
+    write_images(tmp_path / "test" / "good", 1)
+    assert len(ImageFolder(tmp_path)) == 4
+    assert len(ImageFolder(tmp_path, "val")) == 2
+    write_images(tmp_path / "train" / "gOOD", 1)
+    with pytest.raises(ValueError, match=rf"one folder of good images in .*train' \(got .*{name}"):
+        ImageFolder(tmp_path)
+
+
 @pytest.mark.parametrize("end", [".PNG", "_mask.bmp", "_mask.TIF", ".gif", "_mask.png"])
 def test_masks_of_any_format(tmp_path, end):
     write_images(tmp_path / "train", 2)
