@@ -41,7 +41,9 @@ def find_problems(splits: Mapping[str, AnomalyDataset]) -> Iterator[Problem]:
     if held_out < 1:
         yield Problem("Expected at least one validation image (got none)", True)
     elif held_out < _FEW:
-        text = f"Expected at least {_FEW} validation images for a reliable threshold (got {held_out})"
+        text = (
+            f"Expected at least {_FEW} validation images for a reliable threshold (got {held_out})"
+        )
         yield Problem(text, False)
     for split in splits.values():
         if isinstance(split, FileDataset):

@@ -85,6 +85,6 @@ def run_trainer(
         if handled:
             signal.signal(signal.SIGINT, before)
     if interrupted:
-        kept = trainer.checkpoint_callback
-        place = f", kept in '{kept.path}'" if isinstance(kept, LastCheckpoint) else ""
+        kept = getattr(trainer.checkpoint_callback, "path", None)
+        place = f", kept in '{kept}'" if trainer.global_step and kept is not None else ""
         raise KeyboardInterrupt(f"after step {trainer.global_step}{place}")
