@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from itertools import chain
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any, TypeAlias
 
 import torch
@@ -242,12 +242,15 @@ class ViGAutoEncoder(PyramidTrunk):
         images = to_batch(images, normalized=True)
         batch_size = images.size(0)
         seen: list[tuple[str, Tensor, Tensor | None, tuple[int, int]]] = []
+        thread = get_ident()  # hooks also see the images of other threads
 
         def see_operator(name: str, _: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            seen.append((name, args[0], args[1], kwargs["grid_size"]))
+            if get_ident() == thread:
+                seen.append((name, args[0], args[1], kwargs["grid_size"]))
 
         def see_output(name: str, _: nn.Module, args: Any, out: tuple[Tensor, Any]) -> None:
-            seen.append((name, out[0], None, out[1]))
+            if get_ident() == thread:
+                seen.append((name, out[0], None, out[1]))
 
         hooks = []
         parts: Any = (

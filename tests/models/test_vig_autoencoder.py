@@ -1,3 +1,5 @@
+from threading import Thread, get_ident
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -306,3 +308,23 @@ def test_bad_arguments():
         ViGAutoEncoder(upsampling="magic")
     with pytest.raises(ValueError, match="divisible by 4"):
         ViGAutoEncoder(image_size=64)(torch.zeros(1, 3, 63, 64))
+
+
+def test_graphs_are_those_of_their_own_thread():
+    torch.manual_seed(0)
+    model = ViGAutoEncoder(4, image_size=32, k=4)
+    images, others = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    expected = model.graphs(images, blocks=True)
+    main = get_ident()
+
+    def judge_others(*_):
+        if get_ident() == main:  # in the midst of the call below
+            thread = Thread(target=model, args=(others,))
+            thread.start()
+            thread.join()
+
+    model.constructor.stem.register_forward_hook(judge_others)
+    found = model.graphs(images, blocks=True)
+    assert list(found) == list(expected)
+    for name, graph in expected.items():
+        assert torch.equal(found[name].x, graph.x), name

@@ -624,6 +624,7 @@ def test_predict_takes_what_people_have(fitted, tmp_path):
     assert fitted.predict(Batch.from_data_list(sizes)).score.shape == (2,)
     with pytest.raises(FileNotFoundError):
         fitted.predict(tmp_path / "none.png")
+    assert torch.allclose(fitted(pair.img.double()).score, expected[:2], atol=1e-4)
     with pytest.raises(ValueError, match=r"'batch_size' to be at least 1 \(got 0\)"):
         fitted.predict(pair, batch_size=0)
     with pytest.raises(ValueError, match=r"Expected a path.*got tuple"):  # is the second a label?
