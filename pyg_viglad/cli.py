@@ -13,7 +13,18 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 import docstring_parser
 from jsonargparse import ArgumentParser
 
-from pyg_viglad.commands import check, compare, convert, demo, distill, graph, predict, test, train
+from pyg_viglad.commands import (
+    check,
+    compare,
+    convert,
+    demo,
+    distill,
+    export,
+    graph,
+    predict,
+    test,
+    train,
+)
 from pyg_viglad.commands.run import OptionsOf
 
 __all__ = ["CommandParser", "main"]
@@ -26,6 +37,7 @@ _COMMANDS: dict[str, Any] = {
     "distill": distill,
     "graph": graph,
     "convert": convert,
+    "export": export,
     "data": {"check": check, "compare": compare},
 }
 _POSITIONAL = {

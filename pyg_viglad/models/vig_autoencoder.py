@@ -237,9 +237,41 @@ class ViGAutoEncoder(PyramidTrunk):
         Raises:
             ValueError: If the blocks work on hyperedges, or the images have another shape.
         """
+        graphs = {}
+        images = to_batch(images, normalized=True)
+        chosen = chosen_edges = None
+        for name, x, edges, grid_size in self._record(images):
+            if edges is not chosen_edges:  # otherwise a block took over the graph of an earlier one
+                chosen, chosen_edges = x, edges
+            if chosen is not None and (blocks or "." not in name):
+                if not isinstance(self.constructor.graph, KNN):
+                    edges = nearest_first(chosen, edges)
+                unit = F.normalize(chosen.float())
+                graphs[name] = grid_graphs(
+                    chosen,
+                    edges,
+                    grid_size,
+                    (images.size(2), images.size(3)),
+                    distance=(unit[edges[0]] - unit[edges[1]]).norm(dim=1),
+                )
+        return graphs
+
+    @torch.no_grad()
+    def edges(self, images: Tensor) -> dict[str, Tensor]:
+        """Returns the edges of all graphs of :meth:`graphs`, as they were used: such a call exports.
+
+        Args:
+            images: Images ``[B, 3, H, W]``.
+
+        Returns:
+            ``edge_index`` ``[2, E]`` by name, ``"input"``, ``"encoder.0"``, ..., ``"decoder"``.
+        """
+        return {name: edges for name, _, edges, _ in self._record(images)}
+
+    def _record(self, images: Tensor) -> list[tuple[str, Tensor, Tensor, tuple[int, int]]]:
+        """Name, features, edges and grid of every graph, in the order of the network."""
         if getattr(self.constructor.graph, "hypergraph", False):
             raise ValueError(f"Expected a model on edges (got {self.constructor.graph})")
-        images = to_batch(images, normalized=True)
         batch_size = images.size(0)
         seen: list[tuple[str, Tensor, Tensor | None, tuple[int, int]]] = []
         thread = get_ident()  # hooks also see the images of other threads
@@ -268,28 +300,15 @@ class ViGAutoEncoder(PyramidTrunk):
                 edge_index = self.constructor.connect(x, batch_size, grid_size)
                 seen.append(("input", x, edge_index, grid_size))
                 self.reconstruct(x, edge_index, grid_size)
+                found = []
+                for name, x, edges, grid_size in seen:
+                    if edges is None:
+                        edges = self.constructor.connect(x, batch_size, grid_size)
+                    found.append((name, x, edges, grid_size))
+                return found
         finally:
             for handle in hooks:
                 handle.remove()
-        graphs = {}
-        chosen, chosen_edges = x, edge_index
-        for name, x, edges, grid_size in seen:
-            if edges is None:
-                edges = self.constructor.connect(x, batch_size, grid_size)
-            if edges is not chosen_edges:  # otherwise a block took over the graph of an earlier one
-                chosen, chosen_edges = x, edges
-            if blocks or "." not in name:
-                if not isinstance(self.constructor.graph, KNN):
-                    edges = nearest_first(chosen, edges)
-                unit = F.normalize(chosen.float())
-                graphs[name] = grid_graphs(
-                    chosen,
-                    edges,
-                    grid_size,
-                    (images.size(2), images.size(3)),
-                    distance=(unit[edges[0]] - unit[edges[1]]).norm(dim=1),
-                )
-        return graphs
 
     def _graph_precision(self, images: Tensor) -> AbstractContextManager[Any]:
         """Disables autocast in evaluation: rounded features have other nearest neighbours."""

@@ -19,6 +19,7 @@ from torch_geometric.data import Batch, Data
 
 from pyg_viglad.files import check_download, write_json, write_tensors, write_text
 from pyg_viglad.models.conv_autoencoder import ConvAutoEncoder
+from pyg_viglad.models.export import export_program
 from pyg_viglad.models.gpdn import Network, make_network
 from pyg_viglad.models.graph_constructor import grid_graphs
 from pyg_viglad.models.pdn import PDN, PDNSize
@@ -571,7 +572,7 @@ class ViGLAD(
             ValueError: If the statistics are not fitted, images are not ``[B, 3, H, W]`` in [0, 1], or a
                 score or map is not finite: the message names the part of the model that makes it so.
         """
-        if not self.fitted:
+        if not torch.compiler.is_exporting() and not self.fitted:
             raise ValueError(
                 "Expected fit_statistics() before scores (got a model whose threshold is nan)"
             )
@@ -700,12 +701,20 @@ class ViGLAD(
         Raises:
             ValueError: If the autoencoder is not a :class:`~pyg_viglad.ViGAutoEncoder`.
         """
+        normal = self.normalize(to_batch(images, self.image_size))
+        return self._graph_autoencoder().graphs(self.graph_images(normal), blocks)
+
+    def edges(self, images: Tensor) -> dict[str, Tensor]:
+        """Returns the edges of these graphs alone, see :meth:`pyg_viglad.ViGAutoEncoder.edges`."""
+        normal = self.normalize(to_batch(images, self.image_size))
+        return self._graph_autoencoder().edges(self.graph_images(normal))
+
+    def _graph_autoencoder(self) -> ViGAutoEncoder:
         if not isinstance(self.autoencoder, ViGAutoEncoder):
             raise ValueError(
                 f"Expected a ViGAutoEncoder to give graphs (got {type(self.autoencoder).__name__})"
             )
-        normal = self.normalize(to_batch(images, self.image_size))
-        return self.autoencoder.graphs(self.graph_images(normal), blocks)
+        return self.autoencoder
 
     @torch.no_grad()
     def feature_graphs(self, images: Tensor | Batch) -> dict[str, Batch]:
@@ -968,6 +977,63 @@ class ViGLAD(
             raise ValueError(f"Expected finite weights and statistics in '{name}' (got {broken})")
         return model.eval()
 
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        dtype: Literal["float32", "uint8"] = "float32",
+        graphs: bool = False,
+    ) -> Path:
+        """Writes the fitted detector as one program that runs without this package.
+
+        It has everything inside: resizing, networks, calibration, fusion and threshold. The number of
+        images and their height and width (at least 4) stay free. Values are not checked to lie in [0, 1].
+
+        Outputs are ``score`` ``[B]``, ``anomaly_map`` ``[B, *image_size]``, with a node scorer ``node_map``
+        alike, and ``threshold`` ``[]``; with ``graphs`` also ``graph.input``, ``graph.encoder.0`` and so
+        on: the edges ``[2, E]`` of every graph of :meth:`edges`.
+
+        Args:
+            path: The file to write: ``.onnx`` for ONNX (opset 20; needs ``pip install
+                'pyg-viglad[export]'``) or ``.pt2`` for :func:`torch.export.load`.
+            dtype: Type of the images ``[B, 3, H, W]``: ``"float32"`` in [0, 1] (default) or ``"uint8"``.
+            graphs: Whether to return the edges, too (default: False). The graph autoencoder then runs
+                twice.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: If the model is not fitted, has a part that cannot be exported or no graphs to
+                return, or the file's name ends otherwise.
+            FileNotFoundError: If the file's folder does not exist.
+            ImportError: If the packages for ONNX are missing.
+
+        Example:
+            >>> import tempfile
+            >>> model = ViGLAD("small", image_size=96, autoencoder="conv")
+            >>> model.fit_statistics(torch.rand(8, 3, 96, 96), torch.rand(8, 3, 96, 96))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     program = torch.export.load(model.export(f"{folder}/model.pt2")).module()
+            >>> score, anomaly_map, threshold = program(torch.rand(5, 3, 100, 150))
+            >>> score.shape, anomaly_map.shape
+            (torch.Size([5]), torch.Size([5, 96, 96]))
+        """
+        if not self.fitted:
+            raise ValueError("Expected fit_statistics() before an export (got a model without)")
+        if dtype not in ("float32", "uint8"):
+            raise ValueError(f"Expected 'dtype' to be 'float32' or 'uint8' (got {dtype!r})")
+        names = ["score", "anomaly_map", "threshold"]
+        if self.node_scorer is not None:
+            names.insert(2, "node_map")
+        height, width = self.image_size
+        if graphs:
+            found = self.edges(torch.zeros(1, 3, height, width, device=self.device))
+            names += [f"graph.{name}" for name in found]
+        # Unequal sizes, none of them special, for the tracing to take none as fixed.
+        images = torch.zeros(2, 3, height + 22, width + 34, dtype=getattr(torch, dtype))
+        with evaluation_mode(self):
+            return export_program(_Program(self, graphs), images.to(self.device), names, path)
+
     def __repr__(self) -> str:
         height, width = self.image_size
         student = self.config["student"]
@@ -976,6 +1042,26 @@ class ViGLAD(
             f"{self.__class__.__name__}({self.student.size}, {height}x{width}, {network}"
             f"teacher={self.teacher}, autoencoder={self.autoencoder})"
         )
+
+
+class _Program(nn.Module):
+    """What is exported of a detector: plain tensors in and out."""
+
+    def __init__(self, model: ViGLAD, graphs: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.graphs = graphs
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        if not images.is_floating_point():
+            images = images / 255
+        images = F.interpolate(images, size=self.model.image_size, mode="bilinear", antialias=True)
+        found = self.model(images)
+        maps = (found.anomaly_map, found.node_map)
+        edges = self.model.edges(images).values() if self.graphs else ()
+        # An output may not be a buffer itself.
+        threshold = self.model.threshold.clone()
+        return (found.score, *(m for m in maps if m is not None), threshold, *edges)
 
 
 def hard_mean(values: Tensor, quantile: float) -> Tensor:

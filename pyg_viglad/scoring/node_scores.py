@@ -378,18 +378,20 @@ class NodeNeighbors(NodeScorer):
         found = []
         for number, window in enumerate(self.windows):
             z = (self._vectors(features, window) - self.shift[number]) @ self.projection[number]
-            here = torch.cdist(z.transpose(0, 1), self.here[number].transpose(0, 1)).transpose(0, 1)
+            by_place = _squared_distances(z.transpose(0, 1), self.here[number].transpose(0, 1))
+            here = by_place.transpose(0, 1)
             # On small grids where some node touches all others, only the node itself is excluded.
-            far = bool((distance >= window).any(1).all())
-            excluded = distance < (window if far else 1)
+            far = (distance >= window).any(1).all()
+            excluded = distance < torch.where(far, window, 1)
             others = self.here[number].flatten(0, 1)[self.drawn]
             if self.reflections.numel():
                 others = torch.cat([others, self.reflections[number]])
                 excluded = F.pad(excluded, (0, self.reflections.size(1)))  # never excluded
             step = max(1, _TILE // excluded.numel())
+            parts = (z,) if torch.compiler.is_exporting() else z.split(step)
             elsewhere = [
-                self._nearest(torch.cdist(part, others).masked_fill(excluded, torch.inf))
-                for part in z.split(step)
+                self._nearest(_squared_distances(part, others).masked_fill(excluded, torch.inf))
+                for part in parts
             ]
             found.append(self._nearest(here) - torch.cat(elsewhere))
         return torch.stack(found, dim=1)
@@ -397,7 +399,7 @@ class NodeNeighbors(NodeScorer):
     def _nearest(self, distances: Tensor) -> Tensor:
         """Mean of the k smallest squared distances of the last axis, ignoring those set to infinity."""
         k = min(self.k, distances.size(-1))
-        smallest = distances.topk(k, dim=-1, largest=False).values.square()
+        smallest = distances.topk(k, dim=-1, largest=False).values
         finite = smallest != torch.inf  # NaN stays
         return smallest.masked_fill(~finite, 0).sum(-1) / finite.sum(-1).clamp(min=1)
 
@@ -435,6 +437,12 @@ def make_node_scorer(node_scorer: str | dict[str, Any] | None) -> NodeScorer | N
         raise ValueError(
             f"Expected 'node_scorer' with the options of '{name}' ({error})"
         ) from error
+
+
+def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """Squared distances ``[..., N, M]`` of vectors ``[..., N, D]`` and ``[..., M, D]`` about the origin."""
+    norms = x.square().sum(-1, keepdim=True) + y.square().sum(-1).unsqueeze(-2)
+    return (norms - 2 * (x @ y.transpose(-1, -2))).clamp(min=0)
 
 
 def _own_share(images: int) -> float:

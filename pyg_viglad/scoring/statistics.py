@@ -56,7 +56,7 @@ class Statistics(KeepTypes):
         self.fitted = torch.ones_like(self.fitted)
 
     def _require_fit(self) -> None:
-        if not self.fitted:
+        if not torch.compiler.is_exporting() and not self.fitted:
             raise ValueError(f"Expected fit() before use (got a {type(self).__name__} not fitted)")
 
     def extra_repr(self) -> str:

@@ -145,10 +145,10 @@ def to_batch(
         raise ValueError(f"Expected images [B, 3, H, W] (got {shape})")
     if not images.is_floating_point():
         raise ValueError(f"Expected floating-point images (got {images.dtype})")
-    if not len(images):
+    if images.size(0) == 0:
         raise ValueError("Expected at least one image (got none)")
     check_image_size(images.size(2), images.size(3))
-    if not normalized:
+    if not normalized and not torch.compiler.is_exporting():
         _check_range(images)
     if image_size is not None and images.shape[-2:] != image_size:
         # Resized in float32 at least: half precision has no antialiasing on a CPU.

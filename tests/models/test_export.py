@@ -1,0 +1,130 @@
+"""Exported programs score as the model does, on images of other sizes and numbers than those traced."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from pyg_viglad import ViGLAD
+from pyg_viglad.cli import main
+from tests.models.helpers import smooth_images
+
+
+def fitted(**options):
+    torch.manual_seed(0)
+    model = ViGLAD("small", 96, **options)
+    images = smooth_images(24, seed=1)
+    model.fit_statistics(images[:16], images[16:])
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fitted(k=5, node_scorer={"type": "neighbors", "windows": [2]})
+
+
+# Not the sizes that were traced, nor that of the model; one is not square.
+IMAGES = smooth_images(3, seed=2, size=(110, 150)).clamp(0, 1)
+
+
+def check(outputs, model, images, names):
+    """Compares with predict(), relative to the spread of normal scores and maps."""
+    with torch.no_grad():
+        expected = model.predict(images)
+    found = {name: torch.as_tensor(value) for name, value in zip(names, outputs, strict=True)}
+    spread = float(model.predict(smooth_images(8, seed=1)).score.std())
+    assert float((found["score"] - expected.score).abs().max()) < 1e-3 * spread
+    for name in ("anomaly_map", "node_map"):
+        wanted = getattr(expected, name)
+        assert (wanted is None) == (name not in found)
+        if wanted is not None:
+            assert found[name].shape == wanted.shape
+            assert float((found[name] - wanted).abs().max()) < 1e-3 * float(wanted.std())
+    assert torch.equal(found["threshold"], model.threshold)
+    return found
+
+
+def run_onnx(path, images):
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [one.name for one in session.get_inputs()] == ["images"]
+    outputs = session.run(None, {"images": images.numpy()})
+    return outputs, [one.name for one in session.get_outputs()]
+
+
+def test_onnx(model, tmp_path, capsys):
+    model.save_pretrained(tmp_path / "run" / "model")
+    main(["export", "--model", str(tmp_path / "run")])
+    file = tmp_path / "run" / "model.onnx"
+    assert capsys.readouterr().out.rstrip().endswith("MB)")
+    assert sorted(path.name for path in file.parent.iterdir()) == ["model", "model.onnx"]
+    for images in (IMAGES, IMAGES[:1, :, :60, :70]):
+        outputs, names = run_onnx(file, images)
+        check(outputs, model, images, names)
+
+
+def test_torch_program_with_graphs_runs_without_the_package(model, tmp_path):
+    model.export(tmp_path / "model.pt2", dtype="uint8", graphs=True)
+    images = (IMAGES * 255).round().to(torch.uint8)
+    torch.save(images, tmp_path / "images.pt")
+    code = (
+        "import sys, torch; torch.set_grad_enabled(False); folder = sys.argv[1]; "
+        "program = torch.export.load(folder + '/model.pt2').module(); "
+        "outputs = program(torch.load(folder + '/images.pt')); "
+        "torch.save(outputs, folder + '/outputs.pt'); "
+        "assert 'pyg_viglad' not in sys.modules and 'torch_geometric' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, cwd=tmp_path)
+    outputs = torch.load(tmp_path / "outputs.pt")
+    resized = nn.functional.interpolate(images / 255, (96, 96), mode="bilinear", antialias=True)
+    graphs = model.graphs(resized, blocks=True)
+    names = ["score", "anomaly_map", "node_map", "threshold", *(f"graph.{name}" for name in graphs)]
+    found = check(outputs, model, images / 255, names)
+    for name, graph in graphs.items():
+        same = (found[f"graph.{name}"] == graph.edge_index).float().mean()
+        assert float(same) > 0.99  # rounding decides between candidates that are equally near
+
+
+def test_convolutional_gaussian_and_pseudo_fusion(tmp_path):
+    model = fitted(autoencoder="conv", node_scorer="gaussian", fusion="pseudo", whiten=8)
+    file = model.export(tmp_path / "model.pt2")
+    with torch.no_grad():
+        outputs = torch.export.load(file).module()(IMAGES)
+    check(outputs, model, IMAGES, ["score", "anomaly_map", "node_map", "threshold"])
+
+
+def test_mistakes(model, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"fit_statistics\(\) before an export"):
+        ViGLAD("small", 96).export(tmp_path / "model.pt2")
+    with pytest.raises(ValueError, match=r"ends in '.onnx' or '.pt2' \(got '.*model.pth'\)"):
+        model.export(tmp_path / "model.pth")
+    with pytest.raises(FileNotFoundError, match="existing folder"):
+        model.export(tmp_path / "none" / "model.pt2")
+    with pytest.raises(ValueError, match=r"'dtype' to be 'float32' or 'uint8' \(got 'int8'\)"):
+        model.export(tmp_path / "model.pt2", dtype="int8")
+    conv = fitted(autoencoder="conv")
+    with pytest.raises(ValueError, match=r"ViGAutoEncoder to give graphs \(got ConvAutoEncoder\)"):
+        conv.export(tmp_path / "model.pt2", graphs=True)
+    monkeypatch.setattr("pyg_viglad.models.export.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'pyg-viglad\[export\]'"):
+        model.export(tmp_path / "model.onnx")
+    with pytest.raises(SystemExit):
+        main(["export", "--model", str(tmp_path), "--format", "torch", "--output", "x.onnx"])
+    assert not list(tmp_path.iterdir())
+
+
+class Unexportable(nn.Module):
+    def forward(self, images):
+        # Tracing cannot know the value.
+        channels = 384 if float(images.sum()) > 0 else 383
+        return nn.functional.avg_pool2d(images, 4)[:, :1].expand(-1, channels, -1, -1)
+
+
+def test_a_part_that_cannot_be_exported(tmp_path):
+    model = fitted(autoencoder=Unexportable())
+    with pytest.raises(ValueError, match="model that torch can export"):
+        model.export(tmp_path / "model.pt2")
+    assert not list(tmp_path.iterdir())
