@@ -1,8 +1,11 @@
 """Exported programs score as the model does, on images of other sizes and numbers than those traced."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +13,8 @@ from torch import nn
 from pyg_viglad import ViGLAD
 from pyg_viglad.cli import main
 from tests.models.helpers import smooth_images
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "judge_with_onnxruntime.py"
 
 
 def fitted(**options):
@@ -64,6 +69,16 @@ def test_onnx(model, tmp_path, capsys):
     for images in (IMAGES, IMAGES[:1, :, :60, :70]):
         outputs, names = run_onnx(file, images)
         check(outputs, model, images, names)
+
+    # The example needs no more than this file and an array.
+    np.save(tmp_path / "images.npy", IMAGES.numpy())
+    command = [sys.executable, EXAMPLE, file, tmp_path / "images.npy"]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    prediction = model.predict(IMAGES)
+    words = ["anomalous" if found else "normal" for found in prediction.is_anomalous]
+    scores = [f"{score:.1f}" for score in prediction.score]
+    lines = re.findall(r"image (\d+): (\w+), score (-?\d+\.\d)\d, most", shown)
+    assert lines == [(str(i), *pair) for i, pair in enumerate(zip(words, scores, strict=True))]
 
 
 def test_torch_program_with_graphs_runs_without_the_package(model, tmp_path):

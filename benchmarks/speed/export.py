@@ -1,0 +1,106 @@
+"""Do exported programs answer as the model does, and how fast are they?
+
+Exports a trained detector, judges all test images with every program, and times one image at a time: the
+model, its torch.export program, with --compile that program compiled by Inductor, and ONNX by onnxruntime.
+
+    pyg-viglad demo
+    python -m benchmarks.speed.export --model runs/demo --data digits --threads 1
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, get_args
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmarks.speed.timing import make_parser, markdown, start, time_in_turns
+from pyg_viglad.commands.data import DatasetName, open_data
+from pyg_viglad.commands.run import open_model
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__, rounds=30)
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--model", default="runs/demo", help="folder of a run")
+    parser.add_argument("--data", default="digits", help="see pyg-viglad train --help")
+    parser.add_argument("--dataset", choices=get_args(DatasetName), default="auto")
+    parser.add_argument("--options", type=json.loads, default={}, help="of the data set, as JSON")
+    parser.add_argument("--compile", action="store_true", help="takes minutes, and a C++ compiler")
+    args = parser.parse_args(arguments)
+    start(args)
+    model = open_model(args.model)
+    splits = open_data(args.data, model.image_size, args.options, args.dataset)
+    images = splits.test.images
+    normal = splits.validation.images
+    expected = model.predict(images)
+    spread = float(model.predict(normal).score.std())
+    print(f"{len(images)} test images, {model}\n")
+    with TemporaryDirectory() as folder:
+        files = [model.export(Path(folder) / name) for name in ("model.pt2", "model.onnx")]
+        megabytes = [file.stat().st_size / 1e6 for file in files]
+        program = torch.export.load(files[0]).module()
+        programs: dict[str, tuple[float, Callable[[Tensor], tuple[Tensor, ...]]]] = {
+            "torch.export": (megabytes[0], program),
+            "ONNX, onnxruntime": (megabytes[1], run_onnx(files[1], args.threads)),
+        }
+        if args.compile:
+            compiled: Any = torch.compile(program)
+            programs["torch.export, compiled"] = (megabytes[0], compiled)
+        with torch.inference_mode():
+            runs = {"model": lambda: model(images[:1])}
+            rows = {"model": {"MB": size_of(model), "score": 0.0, "map": 0.0, "decisions": 0}}
+            for name, (size, function) in programs.items():
+                # One at a time, as it is timed: a compiled program is compiled once.
+                outputs = [function(image[None]) for image in images]
+                score, anomaly_map = (torch.cat([part[i] for part in outputs]) for i in (0, 1))
+                rows[name] = {
+                    "MB": size,
+                    "score": float((score - expected.score).abs().max()) / spread,
+                    "map": float((anomaly_map - expected.anomaly_map).abs().max()),
+                    "decisions": int(
+                        ((score > model.threshold) != expected.is_anomalous).sum().item()
+                    ),
+                }
+                runs[name] = lambda function=function: function(images[:1])
+            times = time_in_turns(runs, args.rounds, args.warmup)
+    faster = times.rdiv(times["model"], axis=0).median()
+    table = pd.DataFrame(rows).T
+    table = pd.DataFrame(
+        {
+            "MB": table["MB"].map("{:.1f}".format),
+            "ms": times.median(),
+            "times faster": faster.map("{:.2f}x".format),
+            "largest difference of scores, in spreads": table["score"].map("{:.1e}".format),
+            "of maps": table["map"].map("{:.1e}".format),
+            "other decisions": table["decisions"].map("{:.0f}".format),
+        }
+    )
+    print(markdown(table, "program"))
+
+
+def size_of(model: torch.nn.Module) -> float:
+    """Returns megabytes of all that a saved model holds."""
+    return sum(t.numel() * t.element_size() for t in model.state_dict().values()) / 1e6
+
+
+def run_onnx(file: Path, threads: int) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """Returns what runs an ONNX file with so many threads."""
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    session = InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        found = session.run(None, {"images": images.numpy()})
+        return tuple(torch.as_tensor(value) for value in found)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
