@@ -1,6 +1,7 @@
 # make demo: from nothing to a trained detector and its pictures.   make test: everything that must pass.
 # make notebooks: run the notebooks of examples/ and write their outputs into them.
 # make faults: what real files, habits and accidents do, into docs/faults.md; about an hour.
+# make docs: the documentation as pages, into docs/_build/html.
 # make bench: speed and memory at one and two threads, into benchmarks/RESULTS.md; goes on where it was.
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := pyg_viglad tests benchmarks examples
 
-.PHONY: demo test notebooks faults bench install lint clean
+.PHONY: demo docs test notebooks faults bench install lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pyg-viglad demo
@@ -24,6 +25,9 @@ notebooks: $(VENV)/.installed-dev
 
 faults: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults --output docs/faults.md
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.speed.collect --threads 1 2
