@@ -1,7 +1,6 @@
 """Settings of Sphinx: ``make docs`` writes the pages to docs/_build/html."""
 
 import importlib.metadata
-import shutil
 from pathlib import Path
 
 project = "pyg_viglad"
@@ -31,4 +30,5 @@ napoleon_custom_sections = [("Shapes", "notes_style")]
 _docs = Path(__file__).parent
 (_docs / "notebooks").mkdir(exist_ok=True)
 for _notebook in (_docs.parent / "examples").glob("*.ipynb"):
-    shutil.copy(_notebook, _docs / "notebooks")
+    _text = _notebook.read_text().replace("../docs/", "../")  # links, of another place
+    (_docs / "notebooks" / _notebook.name).write_text(_text)
