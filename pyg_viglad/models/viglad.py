@@ -622,7 +622,7 @@ class ViGLAD(
             results: What must be finite, by name.
             causes: What comes before it: looked at, after all weights and statistics, only where it is not.
         """
-        if _first_not_finite(results):
+        if not torch.compiler.is_exporting() and _first_not_finite(results):
             state = {key: value for key, value in self.state_dict().items() if key != "threshold"}
             cause = _first_not_finite({**state, **(causes or {}), **results})
             raise ValueError(f"Expected finite features, scores and maps (got {cause})")
@@ -986,7 +986,8 @@ class ViGLAD(
         """Writes the fitted detector as one program that runs without this package.
 
         It has everything inside: resizing, networks, calibration, fusion and threshold. The number of
-        images and their height and width (at least 4) stay free. Values are not checked to lie in [0, 1].
+        images and their height and width (at least 4) stay free. Nothing is checked: neither values to lie
+        in [0, 1], nor scores to be finite.
 
         Outputs are ``score`` ``[B]``, ``anomaly_map`` ``[B, *image_size]``, with a node scorer ``node_map``
         alike, and ``threshold`` ``[]``; with ``graphs`` also ``graph.input``, ``graph.encoder.0`` and so
