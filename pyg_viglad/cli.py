@@ -25,7 +25,7 @@ from pyg_viglad.commands import (
     test,
     train,
 )
-from pyg_viglad.commands.run import OptionsOf
+from pyg_viglad.commands.run import OptionsOf, close_runs
 
 __all__ = ["CommandParser", "main"]
 
@@ -83,6 +83,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stop:
         print(f"pyg-viglad: interrupted {stop}".rstrip(), file=sys.stderr)
         raise SystemExit(130) from None
+    finally:
+        close_runs()
 
 
 class CommandParser(ArgumentParser):

@@ -36,6 +36,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: If its folder does not exist.
+        OSError: Of the block, such as that of a full disk; it names the file.
 
     Example:
         >>> import tempfile
@@ -52,11 +53,15 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+def write_bytes(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
     """Writes bytes to a file."""
     with atomic_path(path) as partial:
         partial.write_bytes(content)

@@ -5,10 +5,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from pyg_viglad.files import write_text
 from pyg_viglad.models import ViGLAD
 
-__all__ = ["OptionsOf", "find_checkpoint", "open_device", "open_model", "open_run"]
+__all__ = ["OptionsOf", "close_runs", "find_checkpoint", "open_device", "open_model", "open_run"]
+
+_PATIENCE = 10  # seconds: processes that load images outlive a killed run by a few
+_locks: dict[Path, FileLock] = {}
 
 _PICTURES = [f"{name}.png" for name in ("anomaly_maps", "node_graphs", "scores", "roc")]
 _PICTURES += ["node_graphs.pdf", "viewer.html"]
@@ -81,10 +86,11 @@ def open_model(path: str | os.PathLike[str], device: str = "cpu") -> ViGLAD:
 def open_run(output: str | os.PathLike[str], command: str, config: dict[str, Any]) -> Path:
     """Makes the run's folder and writes its options to ``config.yaml``, which ``--config`` reads.
 
-    Pictures of an earlier run are removed: those of this one may be fewer.
+    Pictures of an earlier run are removed: those of this one may be fewer. The folder is locked against
+    other processes until :func:`close_runs`, or until this process ends.
 
     Raises:
-        ValueError: If ``output`` is a file.
+        ValueError: If ``output`` is a file, or another process has locked it.
     """
     import yaml
 
@@ -92,6 +98,15 @@ def open_run(output: str | os.PathLike[str], command: str, config: dict[str, Any
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"Expected 'output' to be a folder (got the file '{folder}')")
     folder.mkdir(parents=True, exist_ok=True)
+    if folder.resolve() not in _locks:
+        lock = FileLock(folder / "lock", timeout=_PATIENCE)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ValueError(
+                f"Expected an output folder of this run alone (got '{folder}', locked by another process)"
+            ) from None
+        _locks[folder.resolve()] = lock
     if not config.get("resume"):  # else a checkpoint of other options would stand beside these
         (folder / _CHECKPOINT).unlink(missing_ok=True)
     for name in _PICTURES:
@@ -100,6 +115,12 @@ def open_run(output: str | os.PathLike[str], command: str, config: dict[str, Any
     text = yaml.safe_dump(given, sort_keys=False)
     write_text(folder / "config.yaml", f"# pyg-viglad {command} --config config.yaml\n{text}")
     return folder
+
+
+def close_runs() -> None:
+    """Unlocks the folders of this process's runs."""
+    while _locks:
+        _locks.popitem()[1].release()
 
 
 def find_checkpoint(config: dict[str, Any], name: str, module: Any) -> Path | None:
@@ -119,6 +140,8 @@ def find_checkpoint(config: dict[str, Any], name: str, module: Any) -> Path | No
         ValueError: If an option differs, the file is not a checkpoint, or its weights are those of
             another configuration.
     """
+    import zipfile
+
     import torch
 
     folder = Path(config["output"])
@@ -129,7 +152,14 @@ def find_checkpoint(config: dict[str, Any], name: str, module: Any) -> Path | No
             return None
         raise FileNotFoundError(f"Expected a checkpoint to resume from (got no file '{path}')")
     try:
+        with zipfile.ZipFile(path) as file:  # torch alone takes wrong bits for weights
+            if damaged := file.testzip():
+                raise ValueError(
+                    f"Expected a whole checkpoint (got '{path}': '{damaged}' is damaged)"
+                )
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except ValueError:
+        raise
     except Exception as error:
         kind = type(error).__name__
         raise ValueError(f"Expected a checkpoint of training (got '{path}': {kind})") from error

@@ -894,11 +894,12 @@ class ViGLAD(
             save_directory: The folder; it is created where needed.
             **options: Of :meth:`huggingface_hub.ModelHubMixin.save_pretrained`.
         """
-        # The weights come first: the mixin deletes config.json before it saves anything.
         folder = Path(save_directory).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / "model.safetensors", self.state_dict(), {"format": "pt"})
-        return super().save_pretrained(folder, **options)
+        self._save_pretrained(folder)
+        # The mixin deletes config.json before it saves anything, as a kill between must not.
+        return super().save_pretrained(folder, **options) if options else None
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_json(save_directory / "config.json", self.config)

@@ -1,15 +1,37 @@
 """The checkpoint of a training, and how Ctrl-C ends one."""
 
+import io
 import signal
 import threading
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-__all__ = ["LastCheckpoint", "run_trainer"]
+from pyg_viglad.files import write_bytes
+
+__all__ = ["LastCheckpoint", "WholeFiles", "run_trainer"]
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all.
+
+    Lightning alone writes to the system's temporary folder and, where that is another file system,
+    copies the file over the last checkpoint, of which a kill or a full disk then leaves a half.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Writes a checkpoint; torch alone would tell nothing of a full disk."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content.getbuffer())
 
 
 class LastCheckpoint(Checkpoint):

@@ -196,7 +196,7 @@ def make_trainer(
     from lightning.pytorch.callbacks import TQDMProgressBar
     from lightning.pytorch.loggers import CSVLogger
 
-    from pyg_viglad.training.checkpoint import LastCheckpoint
+    from pyg_viglad.training.checkpoint import LastCheckpoint, WholeFiles
 
     for name, value in (("max_steps", max_steps), ("checkpoint_every", checkpoint_every)):
         if value < 1:
@@ -224,6 +224,7 @@ def make_trainer(
             max_steps=max_steps,
             max_epochs=-1,
             max_time=None if max_minutes is None else timedelta(minutes=max_minutes),
+            plugins=[WholeFiles()],
             callbacks=[checkpoints, *([TQDMProgressBar(refresh_rate=10)] if progress else [])],
             logger=CSVLogger(str(folder), name="", version=""),
             log_every_n_steps=10,

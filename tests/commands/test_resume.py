@@ -174,3 +174,20 @@ def test_a_new_training_forgets_the_checkpoint_of_another(tmp_path):
     train(tmp_path, 2, *CONV)
     assert interrupted("teacher_outputs", tmp_path, 2, "--seed", "1") == 130
     assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit"])
+def test_a_damaged_checkpoint_is_named(tmp_path, capsys, damage):
+    """torch reads a file with a wrong bit without complaint."""
+    train(tmp_path, 1, *CONV)
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    content = bytearray(checkpoint.read_bytes())
+    if damage == "cut":
+        del content[len(content) // 2 :]
+    else:
+        content[len(content) // 2] ^= 1
+    checkpoint.write_bytes(content)
+    with pytest.raises(SystemExit):
+        train(tmp_path, 2, *CONV, "--resume")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert str(checkpoint) in line
