@@ -96,6 +96,17 @@ def _run(*arguments: object) -> int:
     return process.exitcode or 0
 
 
+def _kill(share: float, seconds: float, *arguments: object) -> float:
+    """Kills a command after a share of the seconds that it may take; returns how many it may take."""
+    start = time.monotonic()
+    process = _start(_command, *arguments)
+    process.join(share * seconds)
+    ended = process.exitcode is not None
+    process.kill()
+    process.join()
+    return time.monotonic() - start if ended else seconds
+
+
 def _killed_training(folder: Path, repeats: int) -> Outcome:
     """Kills a training at moments spread over its whole length, and resumes it."""
     log = folder / "log"
@@ -105,13 +116,10 @@ def _killed_training(folder: Path, repeats: int) -> Outcome:
     files = ("model/model.safetensors", "model/config.json")
     expected = [(folder / "whole" / file).read_bytes() for file in files]
     wrong, phases = 0, Counter[str]()
-    for number in range(repeats):
+    for number in random.sample(range(repeats), repeats):
         part = folder / "part"
         command = [*TRAIN, "--output", str(part)]
-        process = _start(_command, command, log)
-        time.sleep((number + random.random()) / repeats * seconds)
-        process.kill()
-        process.join()
+        seconds = _kill((number + random.random()) / repeats, seconds, command, log)
         phases[_phase(part)] += 1
         resume = ["--resume"] if (part / "config.yaml").is_file() else []
         code = _run([*command, *resume], log)
@@ -184,12 +192,9 @@ def _killed_grid(folder: Path, repeats: int) -> Outcome:
     assert _run([str(config), "--output", str(folder / "grid")], log, True) == 0, log.read_text()
     seconds = time.monotonic() - start
     expected, wrong = scores(folder / "grid"), 0
-    for number in range(repeats):
+    for number in random.sample(range(repeats), repeats):
         command = [str(config), "--output", str(folder / "part")]
-        process = _start(_command, command, log, True)
-        time.sleep((number + random.random()) / repeats * seconds)
-        process.kill()
-        process.join()
+        seconds = _kill((number + random.random()) / repeats, seconds, command, log, True)
         code = _run(command, log, True)
         wrong += code != 0 or scores(folder / "part") != expected
         shutil.rmtree(folder / "part")

@@ -16,10 +16,12 @@ from pyg_viglad.models import Prediction, ViGAutoEncoder, ViGLAD
 __all__ = [
     "SCORES",
     "apply",
+    "csv_text",
     "format_table",
     "median_images",
     "plot_images",
     "predict_all",
+    "score_columns",
     "score_table",
     "write_csv",
     "write_report",
@@ -80,26 +82,37 @@ def format_table(rows: dict[str, dict[str, float]], header: bool = True) -> str:
     return "\n".join(lines)
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows of equal keys as CSV, floats with six digits."""
+def csv_text(rows: Sequence[dict[str, Any]], header: bool = True) -> str:
+    """Formats rows of equal keys as CSV, floats with six digits."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
+    if header:
+        writer.writeheader()
     for row in rows:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    write_text(path, text.getvalue())
+    return text.getvalue()
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes rows of equal keys as CSV, floats with six digits."""
+    write_text(path, csv_text(rows))
+
+
+def score_columns(prediction: Prediction) -> dict[str, list[Any]]:
+    """Returns every score of every image, and whether it is anomalous, by column of scores.csv."""
+    columns = {}
+    for name in SCORES:
+        scores = getattr(prediction, name)
+        if scores is not None:
+            columns[name] = scores.tolist()
+    return {**columns, "is_anomalous": prediction.is_anomalous.int().tolist()}
 
 
 def write_scores(
     path: Path, prediction: Prediction, names: Sequence[str], **labels: Sequence[str]
 ) -> None:
     """Writes every score of every image as CSV, with further columns after the name."""
-    columns: dict[str, Sequence[Any]] = {"name": names, **labels}
-    for name in SCORES:
-        scores = getattr(prediction, name)
-        if scores is not None:
-            columns[name] = scores.tolist()
-    columns["is_anomalous"] = prediction.is_anomalous.int().tolist()
+    columns = {"name": names, **labels, **score_columns(prediction)}
     rows = zip(*columns.values(), strict=True)
     write_csv(path, [dict(zip(columns, row, strict=True)) for row in rows])
 

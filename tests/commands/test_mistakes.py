@@ -38,8 +38,9 @@ def files(tmp_path_factory):
 
 
 def contents(folder):
-    """All files but the configs of runs that began and could not go on."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "config.yaml"]
+    """All files but those of runs that began and could not go on."""
+    began = {"config.yaml", "lock", "model.sha256", "scores.csv"}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in began]
     return {path: path.read_bytes() for path in files}
 
 
