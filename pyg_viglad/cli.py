@@ -80,6 +80,10 @@ def main(args: Sequence[str] | None = None) -> None:
         command(**_expand_home(options))
     except (ValueError, OSError, ImportError) as error:
         _fail(str(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", str(error)):
+            _fail(f"Expected smaller images or batches: no memory is left ({error})", 1)
+        raise
     except KeyboardInterrupt as stop:
         print(f"pyg-viglad: interrupted {stop}".rstrip(), file=sys.stderr)
         raise SystemExit(130) from None

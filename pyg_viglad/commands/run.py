@@ -21,15 +21,8 @@ _CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 # Options that say where, how long and how fast a command runs, not what it computes.
 _FREE = {
-    *(
-        "output",
-        "resume",
-        "num_workers",
-        "fit.num_workers",
-        "fit.cache_teacher",
-        "decay",
-        "licence",
-    ),
+    *("output", "resume", "num_workers", "fit.num_workers", "fit.cache_teacher"),
+    *("decay", "licence"),  # of distill, for a training that is extended
     *("trainer.max_steps", "trainer.max_minutes", "trainer.checkpoint_every", "trainer.progress"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
 }

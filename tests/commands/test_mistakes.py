@@ -169,6 +169,20 @@ def test_files_of_options_before_the_command_and_of_single_values(files, tmp_pat
     assert make_trainer(tmp_path, **given.trainer.as_dict()).precision == "32-true"
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("alloc_cpu: can't allocate memory: you tried 9 bytes")]
+)
+def test_no_memory(error, monkeypatch, capsys):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr("pyg_viglad.commands.run.ViGLAD.from_pretrained", full)
+    with pytest.raises(SystemExit) as stop:
+        main(["test", "--model", "."])
+    assert stop.value.code == 1
+    assert "error: Expected smaller images or batches: no memory" in capsys.readouterr().err
+
+
 def test_interrupted(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
