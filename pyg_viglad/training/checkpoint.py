@@ -85,8 +85,10 @@ def run_trainer(
 
     def finish_step(*_: Any) -> None:
         nonlocal interrupted
-        interrupted = trainer.should_stop = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not trainer.optimizers:  # no step yet, but maybe minutes of the teacher's statistics
+            raise KeyboardInterrupt
+        interrupted = trainer.should_stop = True
 
     before = signal.getsignal(signal.SIGINT)
     # Not where the user has Ctrl-C ignored, nor in threads, which get no signals.
