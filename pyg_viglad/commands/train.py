@@ -8,7 +8,7 @@ from pyg_viglad import training
 from pyg_viglad.commands.data import DatasetName, open_data, refuse_problems, refuse_unreadable
 from pyg_viglad.commands.report import format_table, write_report
 from pyg_viglad.commands.run import OptionsOf, find_checkpoint, open_run
-from pyg_viglad.files import write_json
+from pyg_viglad.files import write_json, write_text
 from pyg_viglad.models import ViGLAD
 
 __all__ = ["train"]
@@ -85,11 +85,18 @@ def train(
     if not loop.is_global_zero:
         return extra
     detector.save_pretrained(folder / "model")
+    about = {"data": f"{len(splits.train)} images of {Path(data).name}"}
+    card = folder / "model" / "README.md"
+    write_text(card, str(detector.generate_model_card(**about)))
     if len(splits.test) == 0:
         write_json(folder / "metrics.json", extra)
         print(f"Model: {folder / 'model'} (no test images)")
         return extra
     table = write_report(folder, detector, splits.test, extra)
+    score = table.get("score", table["paper_score"])
+    aurocs = ", ".join(f"{kind} {100 * value:.1f}" for kind, value in score.items())
+    about["scores"] = f"image AUROC in per cent: {aurocs}"
+    write_text(card, str(detector.generate_model_card(**about)))
     print(format_table(table))
     print(f"Model, scores and pictures: {folder}")
     return {"image_auroc": table, **extra}

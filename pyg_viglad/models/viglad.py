@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -94,8 +94,15 @@ _MODEL_CARD = """---
 {{ card_data }}
 ---
 
-A ViGLAD anomaly detector, saved with its calibration by pyg_viglad.
+# An anomaly detector
 
+ViGLAD (vision graph networks for logical anomaly detection, Zoghlami et al., IEEE Access 2024), saved with
+its calibration by pyg_viglad.
+
+| | |
+|---|---|
+{% for name, value in facts.items() %}| {{ name }} | {{ value }} |
+{% endfor %}
 ```python
 from pyg_viglad import ViGLAD
 
@@ -347,6 +354,7 @@ class ViGLAD(
 
         self.imagenet = ImageNetNormalization()
         self.teacher: PDN | BackboneTeacher
+        self._teacher_name = teacher if isinstance(teacher, str) else None
         if isinstance(teacher, PDN | BackboneTeacher):
             if teacher_weights is not None or teacher_kwargs:
                 raise ValueError(
@@ -892,19 +900,44 @@ class ViGLAD(
 
         Args:
             save_directory: The folder; it is created where needed.
-            **options: Of :meth:`huggingface_hub.ModelHubMixin.save_pretrained`.
+            **options: Of :meth:`huggingface_hub.ModelHubMixin.save_pretrained`, such as
+                ``model_card_kwargs``, see :meth:`generate_model_card`; without them an existing README.md
+                stays.
         """
         folder = Path(save_directory).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / "model.safetensors", self.state_dict(), {"format": "pt"})
         self._save_pretrained(folder)
+        about = options.get("model_card_kwargs")
+        if about is not None or not (folder / "README.md").exists():
+            write_text(folder / "README.md", str(self.generate_model_card(**(about or {}))))
         # The mixin deletes config.json before it saves anything, as a kill between must not.
         return super().save_pretrained(folder, **options) if options else None
 
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """Returns the model card.
+
+        Args:
+            *args: Of the mixin.
+            **kwargs: ``data`` and ``scores``: texts on the training images and on how well the model does,
+                such as ``"image AUROC 97.1"`` (default: not stated).
+        """
+        height, width = self.image_size
+        teacher = self._teacher_name or str(self.teacher)
+        if teacher == SHIPPED_TEACHER:
+            teacher = "the shipped one (MIT), distilled from MobileNet-V1 (Apache-2.0)"
+        facts = {
+            "images": f"{height} x {width} pixels; others are resized",
+            "networks": f"student {self.student}, autoencoder {self.autoencoder}",
+            "teacher": teacher,
+            "trained on": kwargs.pop("data", "not stated"),
+            "scores": kwargs.pop("scores", "not stated"),
+            "threshold": f"{float(self.threshold):.4g}" if self.fitted else "not fitted",
+        }
+        return super().generate_model_card(*args, facts=facts, **kwargs)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         write_json(save_directory / "config.json", self.config)
-        if not (save_directory / "README.md").exists():
-            write_text(save_directory / "README.md", str(self.generate_model_card()))
 
     @classmethod
     def from_pretrained(

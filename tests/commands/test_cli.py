@@ -58,6 +58,12 @@ def test_train_leaves_everything(run):
     assert all(np.isfinite(float(row["score"])) for row in rows)
     for name in ("node_graphs.png", "anomaly_maps.png", "scores.png"):
         assert imread(run / name).std() > 0.05
+    card = (run / "model" / "README.md").read_text()
+    value = metrics["image_auroc"]["score"]["logical"]
+    assert f"| scores | image AUROC in per cent: logical {100 * value:.1f}, " in card
+    assert "images of digits |" in card
+    assert "| teacher | the shipped one (MIT), distilled from MobileNet-V1 (Apache-2.0) |" in card
+    assert f"| threshold | {metrics['threshold']:.4g} |" in card
     assert not list(run.rglob("*.part"))
 
 

@@ -1,6 +1,7 @@
 import copy
 import hashlib
 import json
+import shutil
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -339,6 +340,7 @@ def test_save_and_load(fitted, tmp_path):
         for ours, theirs in zip(fitted(images), loaded(images), strict=True):
             assert torch.equal(ours, theirs)
     assert json.loads((tmp_path / "model" / "config.json").read_text())["size"] == "small"
+    assert "| trained on | not stated |" in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_a_name_on_the_hub_is_downloaded(tmp_path, monkeypatch, fitted):
@@ -358,6 +360,28 @@ def test_a_name_on_the_hub_is_downloaded(tmp_path, monkeypatch, fitted):
         ("somebody/screws", "model.safetensors", "v1"),
     ]
     assert float(loaded.threshold) == float(fitted.threshold)
+
+
+def test_push_to_hub(tmp_path, monkeypatch, fitted):
+    asked = []
+
+    class Repository:
+        repo_id = "somebody/screws"
+
+    def upload(self, repo_id, folder_path, **_):
+        asked.append(repo_id)
+        shutil.copytree(folder_path, tmp_path / "hub")
+        return "commit"
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda *_, **__: Repository())
+    monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", upload)
+    about = {"data": "boards with four screws", "scores": "image AUROC 100.0"}
+    assert fitted.push_to_hub("screws", model_card_kwargs=about) == "commit"
+    assert asked == ["somebody/screws"]
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "library_name: pyg_viglad" in card
+    assert "| trained on | boards with four screws |\n| scores | image AUROC 100.0 |" in card
+    assert ViGLAD.from_pretrained(tmp_path / "hub").fitted
 
 
 def test_files_of_the_hub_that_were_altered(tmp_path, monkeypatch, fitted):
