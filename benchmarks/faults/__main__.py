@@ -8,6 +8,7 @@ Ends with 1 where anything went wrong. A check that raises counts as wrong, and 
 import argparse
 import pkgutil
 import time
+import traceback
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -54,6 +55,7 @@ def outcomes(name: str, repeats: int | None) -> Iterator[Outcome]:
     try:
         yield from check() if repeats is None else check(repeats)
     except Exception as error:
+        traceback.print_exc()
         yield Outcome(f"the check of {name} itself", 1, f"{type(error).__name__}: {error}", 1)
 
 

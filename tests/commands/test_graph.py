@@ -48,7 +48,7 @@ def run(folder):
 
 def test_files(run):
     names = ("input", "encoder.11", "decoder")
-    expected = {"config.yaml", "metrics.json", "node_scores.csv"}
+    expected = {"config.yaml", "lock", "metrics.json", "node_scores.csv"}
     expected |= {"node_graphs.png", "node_graphs.pdf"}
     expected |= {f"{name}.{suffix}" for name in names for suffix in ("graphml", "json")}
     assert {path.name for path in run.iterdir()} == expected
