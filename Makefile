@@ -1,6 +1,6 @@
 # make demo: from nothing to a trained detector and its pictures.   make test: everything that must pass.
 # make notebooks: run the notebooks of examples/ and write their outputs into them.
-# make faults: what real files, habits and accidents do, into docs/faults.md; about an hour.
+# make faults: what real files, habits and accidents do, into docs/faults.md; about ten minutes.
 # make docs: the documentation as pages, into docs/_build/html.
 # make bench: speed and memory at one and two threads, into benchmarks/RESULTS.md; goes on where it was.
 PYTHON ?= python3

@@ -59,12 +59,13 @@ def check(repeats: int = 200) -> Iterator[Outcome]:
     yield Outcome("images of two sizes in a batch", repeats, "their images and graphs", wrong)
 
     wrong = 0
-    for name in GRAPHS:
+    own = [name for name, build in GRAPHS.items() if build.__module__.startswith("pyg_viglad.")]
+    for name in own:
         operator = "hyperedge" if name == "hypergraph" else "max_relative"
         block = ConvViG(8, k=3, graph=name, operator=operator, drop_path=0.1)
         out = block(torch.rand(0, 8), batch_size=1, grid_size=(0, 3))
         wrong += tuple(out.shape) != (0, 8)
-    yield Outcome("blocks on no nodes, with every graph", len(GRAPHS), "no nodes", wrong)
+    yield Outcome("blocks on no nodes, with every graph", len(own), "no nodes", wrong)
 
 
 def nearest(x: Tensor, k: int) -> Tensor:
