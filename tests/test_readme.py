@@ -1,6 +1,7 @@
 """The Python of the README and of every page of docs/ runs as it stands; the pages build without warnings."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from pyg_viglad import ViGLAD
+from pyg_viglad.cli import _COMMANDS, CommandParser
 from pyg_viglad.datasets import DigitAnatomy
 from pyg_viglad.models import load_teacher, save_teacher
 
@@ -54,6 +56,27 @@ def test_python_runs(page, folder, monkeypatch, capsys):
         assert "edge_index=[2, 1764]" in shown
         assert "TransformerConv" in repr(scope["block"])
         assert scope["model"].fitted
+
+
+def commands_of(page):
+    """The lines of the shell that call pyg-viglad, also by way of other programs."""
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            names = [word for word in words if word in ("pyg-viglad", "pyg_viglad")]
+            if names and words[0] in ("pyg-viglad", "srun", "torchrun"):
+                yield words[words.index(names[0]) + 1 :]
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if [*commands_of(p)]], ids=lambda page: page.stem
+)
+def test_commands_are_known(page):
+    for words in commands_of(page):
+        if "--help" not in words:
+            parser = CommandParser(prog="pyg-viglad")
+            parser.add_commands(_COMMANDS)
+            parser.parse_args(words)
 
 
 def test_pages_build_without_warnings(tmp_path):

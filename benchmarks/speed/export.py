@@ -20,6 +20,7 @@ from torch import Tensor
 from benchmarks.speed.timing import make_parser, markdown, start, time_in_turns
 from pyg_viglad.commands.data import DatasetName, open_data
 from pyg_viglad.commands.run import open_model
+from pyg_viglad.models import Prediction
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,37 +37,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     splits = open_data(args.data, model.image_size, args.options, args.dataset)
     images = splits.test.images
     normal = splits.validation.images
-    expected = model.predict(images)
+    expected = model.predict(images)  # in batches
     spread = float(model.predict(normal).score.std())
     print(f"{len(images)} test images, {model}\n")
     with TemporaryDirectory() as folder:
         files = [model.export(Path(folder) / name) for name in ("model.pt2", "model.onnx")]
         megabytes = [file.stat().st_size / 1e6 for file in files]
         program = torch.export.load(files[0]).module()
-        programs: dict[str, tuple[float, Callable[[Tensor], tuple[Tensor, ...]]]] = {
+        programs: dict[str, tuple[float, Callable[[Tensor], Any]]] = {
+            "model": (size_of(model), lambda images: take(model(images))),
             "torch.export": (megabytes[0], program),
             "ONNX, onnxruntime": (megabytes[1], run_onnx(files[1], args.threads)),
         }
         if args.compile:
-            compiled: Any = torch.compile(program)
-            programs["torch.export, compiled"] = (megabytes[0], compiled)
+            programs["torch.export, compiled"] = (megabytes[0], torch.compile(program))
+        rows, runs = {}, {}
         with torch.inference_mode():
-            runs = {"model": lambda: model(images[:1])}
-            same = {"score": 0.0, "median": 0.0, "map": 0.0, "decisions": 0}
-            rows = {"model": {"MB": size_of(model), **same}}
             for name, (size, function) in programs.items():
                 # One at a time, as it is timed: a compiled program is compiled once.
                 outputs = [function(image[None]) for image in images]
                 score, anomaly_map = (torch.cat([part[i] for part in outputs]) for i in (0, 1))
                 difference = (score - expected.score).abs() / spread
+                other = (score > model.threshold) != expected.is_anomalous
                 rows[name] = {
                     "MB": size,
                     "score": float(difference.max()),
                     "median": float(difference.median()),
                     "map": float((anomaly_map - expected.anomaly_map).abs().max()),
-                    "decisions": int(
-                        ((score > model.threshold) != expected.is_anomalous).sum().item()
-                    ),
+                    "decisions": int(other.sum()),
                 }
                 runs[name] = lambda function=function: function(images[:1])
             times = time_in_turns(runs, args.rounds, args.warmup)
@@ -84,6 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
     )
     print(markdown(table, "program"))
+
+
+def take(prediction: Prediction) -> tuple[Tensor, Tensor]:
+    """Returns the outputs that all programs have first."""
+    return prediction.score, prediction.anomaly_map
 
 
 def size_of(model: torch.nn.Module) -> float:

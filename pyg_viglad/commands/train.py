@@ -84,10 +84,8 @@ def train(
     }
     if not loop.is_global_zero:
         return extra
-    detector.save_pretrained(folder / "model")
     about = {"data": f"{len(splits.train)} images of {Path(data).name}"}
-    card = folder / "model" / "README.md"
-    write_text(card, str(detector.generate_model_card(**about)))
+    detector.save_pretrained(folder / "model", model_card_kwargs=about)
     if len(splits.test) == 0:
         write_json(folder / "metrics.json", extra)
         print(f"Model: {folder / 'model'} (no test images)")
@@ -96,7 +94,7 @@ def train(
     score = table.get("score", table["paper_score"])
     aurocs = ", ".join(f"{kind} {100 * value:.1f}" for kind, value in score.items())
     about["scores"] = f"image AUROC in per cent: {aurocs}"
-    write_text(card, str(detector.generate_model_card(**about)))
+    write_text(folder / "model" / "README.md", str(detector.generate_model_card(**about)))
     print(format_table(table))
     print(f"Model, scores and pictures: {folder}")
     return {"image_auroc": table, **extra}

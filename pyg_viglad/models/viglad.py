@@ -912,7 +912,8 @@ class ViGLAD(
         if about is not None or not (folder / "README.md").exists():
             write_text(folder / "README.md", str(self.generate_model_card(**(about or {}))))
         # The mixin deletes config.json before it saves anything, as a kill between must not.
-        return super().save_pretrained(folder, **options) if options else None
+        others = options.keys() - {"model_card_kwargs"}
+        return super().save_pretrained(folder, **options) if others else None
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """Returns the model card.
