@@ -14,6 +14,7 @@ extensions = [
     "myst_nb",
 ]
 exclude_patterns = ["_build"]
+smartquotes = False  # else --resume has a dash
 html_theme = "furo"
 html_title = f"pyg_viglad {release}"
 html_static_path = ["_static"]
