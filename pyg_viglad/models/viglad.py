@@ -1162,8 +1162,8 @@ def _parts(scores: _Scores) -> dict[str, Tensor]:
 
 
 def _spatial_mean(maps: Tensor) -> Tensor:
-    """Mean over the positions of maps ``[B, C, h, w]``, ``[B, C]`` in float32."""
-    return maps.float().mean((2, 3))
+    """Mean over the positions of maps ``[B, C, h, w]``, ``[B, C]`` in at least float32."""
+    return maps.mean((2, 3), dtype=torch.promote_types(maps.dtype, torch.float32))
 
 
 def _each_image(images: Any) -> Iterator[Any]:

@@ -19,7 +19,7 @@ def anomaly_map(first: Tensor, second: Tensor) -> Tensor:
         second: The same shape: the first or second half of the student's output.
 
     Returns:
-        Maps ``[B, h, w]``, at least 0, in float32.
+        Maps ``[B, h, w]``, at least 0, in at least float32.
 
     Raises:
         ValueError: If the shapes differ.
@@ -33,7 +33,8 @@ def anomaly_map(first: Tensor, second: Tensor) -> Tensor:
         raise ValueError(
             f"Expected feature maps of one shape (got {list(first.shape)} and {list(second.shape)})"
         )
-    return (first.float() - second.float()).square().mean(1)
+    dtype = torch.promote_types(first.dtype, torch.float32)
+    return (first.to(dtype) - second.to(dtype)).square().mean(1)
 
 
 def place_map(

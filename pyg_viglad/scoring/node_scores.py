@@ -201,7 +201,8 @@ class NodeGaussian(NodeScorer):
     def _vectors(self, features: Tensor) -> Tensor:
         """Window means ``[B, rows, columns, channels]``."""
         window = (min(self.window, features.size(2)), min(self.window, features.size(3)))
-        pooled = F.avg_pool2d(features[:, self.selected].float(), window, self.stride)
+        selected = features[:, self.selected].to(self.mean)
+        pooled = F.avg_pool2d(selected, window, self.stride)
         return pooled.permute(0, 2, 3, 1)
 
     def _distances(self, features: Tensor) -> Tensor:
@@ -365,7 +366,8 @@ class NodeNeighbors(NodeScorer):
         """Window means ``[B, nodes, C]``, at the border of what lies within the map."""
         padding = (window - self.window) // 2
         size = [min(window, side + 2 * padding) for side in features.shape[2:]]
-        pooled = F.avg_pool2d(features.float(), size, self.stride, padding, count_include_pad=False)
+        features = features.to(self.center)
+        pooled = F.avg_pool2d(features, size, self.stride, padding, count_include_pad=False)
         return pooled.flatten(2).transpose(1, 2)
 
     def _scores(self, features: Tensor) -> Tensor:

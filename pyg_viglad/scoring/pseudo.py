@@ -165,7 +165,7 @@ class PseudoFusion(Statistics):
         missing = [name for name in self.names if name not in scores]
         if missing:
             raise ValueError(f"Expected scores named {', '.join(missing)} (got {list(scores)})")
-        return torch.stack([scores[name].float() for name in self.names], dim=1)
+        return torch.stack([scores[name] for name in self.names], dim=1)
 
     def extra_repr(self) -> str:
         """Shows the weights."""

@@ -324,7 +324,7 @@ class Mahalanobis(Statistics):
     def forward(self, features: Tensor) -> Tensor:
         """Computes the distance of each vector."""
         self._require_fit()
-        centered = features.float() - self.mean
+        centered = features - self.mean
         squared = ((centered @ self.precision) * centered).sum(-1)
         return squared.clamp(min=0).sqrt()
 

@@ -139,7 +139,8 @@ def fit(
     module = ViGLADModule(model, lr, weight_decay, seed=seed, images=train, cache=cache)
     run_trainer(trainer, module, loaders, checkpoint)
     module.images = module.cache = None  # frees its file: the trainer keeps the module
-    model.float()  # as it will be loaded, whatever the precision of the training
+    # As it will be loaded, whatever the precision of the training.
+    model.to(torch.get_default_dtype())
     model.fit_statistics(train, validation, shards_of(trainer))
 
 
