@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +24,8 @@ def test_against_oracle(metric, oracle, levels):
 
 
 def test_mean_and_pooled_auroc_differ():
-    result = image_auroc([0, 1, 2, 2, 2, 0], [*["good"] * 2, *["logical"] * 3, "structural"])
+    scores = torch.tensor([0.0, 1, 2, 2, 2, 0], dtype=torch.bfloat16, requires_grad=True)
+    result = image_auroc(scores, [*["good"] * 2, *["logical"] * 3, "structural"])
     assert result["mean"] == pytest.approx((1 + 0.25) / 2)
     assert result["pooled"] == pytest.approx((3 * 1 + 0.25) / 4)
 

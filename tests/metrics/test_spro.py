@@ -146,6 +146,14 @@ def test_fewer_thresholds_stay_within_their_bound(max_thresholds):
     assert sum(map(len, overlap.values)) <= 2 * max_thresholds
 
 
+def test_the_bound_is_that_of_any_curve_through_the_points():
+    maps = [1 + np.random.default_rng(0).random((4, 4)) for _ in range(2)]
+    overlap = gathered(maps, [[(maps[0] > 1.5, 4)], []], limits=[0.5, 1.0], max_thresholds=1)
+    # One threshold is left, and with it the straight line from (0, 0) to (1, 1).
+    assert overlap.compute() == pytest.approx({0.5: 0.25, 1.0: 0.5})
+    assert overlap.bounds().tolist() == pytest.approx([0.75, 0.5])
+
+
 def test_thresholds_are_not_limited_by_a_large_offset():
     generator = np.random.default_rng(0)
     maps = [1000 + generator.random((32, 32)) * 1e-3 for _ in range(3)]  # float64
@@ -191,6 +199,7 @@ def test_merged_states_are_those_of_all_images(limited):
         (np.full((2, 2), np.nan), [], r"finite values in the map of image 1 \(got 4 of 4 not"),
         (np.array([[0, np.inf], [0, 0]]), [], r"map of image 1 \(got 1 of 4 not"),
         (np.zeros((1, 2, 2)), [], r"map \[H, W\] of image 1 \(got \[1, 2, 2\]"),
+        (np.zeros((0, 2)), [], r"map \[H, W\] of image 1 \(got \[0, 2\]"),
         (np.zeros((2, 2), complex), [], "real numbers of image 1"),
         (np.zeros((2, 3)), [(MASK, 1)], r"mask 0 of image 1 to be as large as its map \[2, 3\]"),
         (np.zeros((2, 2)), [(MASK, 1), (MASK & ~MASK, 1)], "mask 1 of image 1 to hold a defect"),

@@ -435,8 +435,11 @@ def test_codes_add_a_product_to_the_distance(centres, candidates, k):
     assert torch.equal(edges[0].view(2, centres, k) - first, expected)
     single = knn_graph(flat[0].float(), k, y=flat[1].float(), codes=codes, **kwargs)
     assert (single == edges).double().mean() > 0.99
-    with pytest.raises(ValueError, match=r"'codes' with 'y' and cosine=True"):
-        knn_graph(flat[0], k, codes=codes, **kwargs)
+    batches = {"batch": torch.arange(2).repeat_interleave(centres)}
+    batches["batch_y"] = torch.arange(2).repeat_interleave(candidates)
+    for other in ({"y": None}, {"cosine": False}, {"backend": "cluster"}, batches):
+        with pytest.raises(ValueError, match=r"'codes' with 'y' and cosine=True"):
+            knn_graph(flat[0], k, **{"y": flat[1], "codes": codes, **kwargs, **other})
 
 
 @st.composite

@@ -91,6 +91,26 @@ def test_a_part_too_few_and_a_part_too_many_stand_out(images):
     assert not (few.nodes & (odd[0, 0] > 2.5)).any()
 
 
+@pytest.mark.parametrize(
+    ("images", "missing"),
+    [
+        # The first it has too; the last less than half of the training images have.
+        ([range(21), range(20), range(12), range(10), range(8)], slice(1, 4)),
+        ([range(8), range(8, 16), range(16, 20)], slice(2)),  # two places that most of them have
+    ],
+)
+def test_missing_nodes_are_where_most_images_have_them(images, missing):
+    features = 0.1 * torch.randn(21, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    places = [[0, 0], [0, 3], [2, 1], [4, 0], [4, 4]][: len(images)]
+    for (row, column), having in zip(places, images, strict=True):
+        features[list(having), :, row, column] += 5
+    module = make(kinds=2, least=1)
+    module.fit([features[:20]])
+    (odd,) = module.explain(features[20:])
+    assert odd.deviation < 0
+    assert odd.nodes.nonzero().tolist() == places[missing]
+
+
 def test_constant_features_small_maps_and_few_images():
     module = GraphComposition(kinds=3)
     module.fit([torch.ones(2, 4, 6, 6)])

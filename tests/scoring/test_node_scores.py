@@ -273,12 +273,12 @@ def test_node_scorer_by_name():
 
 
 def test_bad_values():
-    with pytest.raises(ValueError, match=r"ascending by even steps \(got \(2, 3\)\)"):
-        NodeNeighbors(windows=(2, 3))
-    with pytest.raises(ValueError, match="even steps"):
-        NodeNeighbors(windows=())
-    with pytest.raises(ValueError, match="of at least 1"):
-        NodeNeighbors(k=0)
+    for windows in ((2, 3), (2, 2), (4, 2), (0, 2), ()):
+        with pytest.raises(ValueError, match="ascending by even steps"):
+            NodeNeighbors(windows=windows)
+    for name in ("stride", "dimensions", "k", "elsewhere"):
+        with pytest.raises(ValueError, match="of at least 1"):
+            NodeNeighbors(**{name: 0})
     with pytest.raises(ValueError, match="'shrinkage' of at least 0"):
         NodeNeighbors(shrinkage=-1)
     with pytest.raises(ValueError, match="at least 2 training images"):
@@ -290,8 +290,9 @@ def test_bad_values():
         NodeGaussian().fit([torch.zeros(2, 3, 4, 4)], [[torch.zeros(2, 3, 4, 4)]])
     with pytest.raises(ValueError, match="at least 2 training images"):
         NodeGaussian().fit([torch.zeros(1, 3, 4, 4)])
-    with pytest.raises(ValueError, match="of at least 1"):
-        NodeGaussian(window=0)
+    for name in ("window", "stride", "channels"):
+        with pytest.raises(ValueError, match="of at least 1"):
+            NodeGaussian(**{name: 0})
     for scorer in (NodeGaussian(), NodeNeighbors()):
         with pytest.raises(ValueError, match="not fitted"):
             scorer(torch.zeros(1, 3, 4, 4))

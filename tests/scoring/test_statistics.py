@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import t
+from sklearn.covariance import LedoitWolf
 
 from pyg_viglad.scoring import (
     ChannelNormalization,
@@ -11,6 +12,7 @@ from pyg_viglad.scoring import (
     Whitening,
     upper_quantile,
 )
+from pyg_viglad.scoring.statistics import ledoit_wolf
 from tests.oracles import scoring as oracle
 
 
@@ -177,6 +179,20 @@ def test_mahalanobis_against_loops_with_more_channels_than_images():
     assert torch.allclose(module(vectors).double(), expected.double(), rtol=1e-4)
 
 
+@pytest.mark.parametrize("number", [2, 9, 400])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_ledoit_wolf_equals_that_of_scikit_learn(number, channels):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, number, channels, dtype=torch.float64, generator=generator)
+    x *= torch.arange(1, channels + 1)
+    x[1] = 0  # vectors all alike
+    x[2] = torch.eye(channels).repeat(number, 1)[:number]  # nearly a sphere: shrunk in full
+    fourth = x.square().sum(2).square().sum(1)
+    for vectors, found in zip(x, ledoit_wolf(x.mT @ x, fourth, number), strict=True):
+        expected = LedoitWolf(assume_centered=True).fit(vectors.numpy()).covariance_
+        assert np.allclose(found, expected, atol=1e-12)
+
+
 MODULES = [
     ChannelNormalization(1),
     Whitening(1, 1),
@@ -194,20 +210,24 @@ def test_unfitted(module):
 
 
 def test_bad_values():
-    with pytest.raises(ValueError, match="start < end"):
-        MapCalibration(0.9, 0.9)
-    with pytest.raises(ValueError, match="finite validation maps"):
-        MapCalibration().fit(torch.tensor([[float("nan")]]))
+    for start, end in ((0.9, 0.9), (-0.1, 0.9), (0.9, 1.1)):
+        with pytest.raises(ValueError, match="start < end"):
+            MapCalibration(start, end)
+    for maps in (torch.tensor([[float("nan")]]), torch.zeros(0, 4, 4)):
+        with pytest.raises(ValueError, match="finite validation maps"):
+            MapCalibration(0, 1).fit(maps)
     with pytest.raises(ValueError, match="finite validation scores"):
         Standardization().fit(torch.tensor([]))
     with pytest.raises(ValueError, match="at least one training image"):
         ChannelNormalization(3).fit([])
-    with pytest.raises(ValueError, match="from 1 to 3 directions"):
-        Whitening(3, 4)
+    for directions in (0, 4):
+        with pytest.raises(ValueError, match="from 1 to 3 directions"):
+            Whitening(3, directions)
     with pytest.raises(ValueError, match="'shrinkage' above 0"):
         Whitening(3, 2, 0.0)
-    with pytest.raises(ValueError, match="at least 2 finite"):
-        Mahalanobis(4).fit(torch.zeros(1, 4))
+    for vectors in (torch.zeros(1, 4), torch.zeros(4), torch.full((2, 4), float("nan"))):
+        with pytest.raises(ValueError, match="at least 2 finite"):
+            Mahalanobis(4).fit(vectors)
 
 
 def test_estimates_are_saved():
