@@ -238,8 +238,11 @@ def unit_rows(x: Tensor) -> Tensor:
     if x.numel() == 0:
         return x
     scale = x.abs().amax(dim=-1, keepdim=True)
-    if not torch.compiler.is_exporting():  # the runtimes do not know frexp
-        scale = scale / (2 * torch.frexp(scale).mantissa)  # a power of two changes no digit
+    # A power of two changes no digit.
+    if torch.compiler.is_exporting():  # the runtimes do not know frexp
+        scale = torch.exp2(torch.log2(scale).floor())
+    else:
+        scale = scale / (2 * torch.frexp(scale).mantissa)
     x = x / scale
     return x.div_(torch.linalg.vector_norm(x, dim=-1, keepdim=True)).nan_to_num_()
 
@@ -295,8 +298,8 @@ def _nearest(
         if own:
             itself = torch.arange(x.size(1), device=x.device)[rows].view(1, -1, 1)
             score.scatter_(2, itself.expand(score.size(0), -1, -1), -torch.inf)
-        if torch.compiler.is_exporting():  # a stable top-k in the runtimes
-            return (score - offset[graphs, rows]).topk(count, dim=2).indices
+        if torch.compiler.is_exporting():
+            return _smallest_exported(score, offset[graphs, rows], count)
         return _smallest(score, offset[graphs, rows], count)
 
     if torch.compiler.is_exporting():
@@ -358,6 +361,17 @@ def _smallest(score: Tensor, offset: Tensor, count: int, index: Tensor | None = 
     keys = distance.view(torch.int32).to(torch.int64).bitwise_left_shift_(32).bitwise_or_(index)
     nearest = keys.topk(count, dim=2, largest=False).values
     return nearest.bitwise_and_(2**32 - 1)
+
+
+def _smallest_exported(score: Tensor, offset: Tensor, count: int) -> Tensor:
+    """Returns what :func:`_smallest` does, by operators that every runtime has."""
+    distance = (offset - score).clamp_min(0)
+    if distance.dtype == torch.float64:
+        return distance.sort(dim=2, stable=True).indices[:, :, :count]
+    # These distances, between unit vectors, are multiples of 2^-25 below 2^3: float64 holds the index
+    # behind their digits.
+    index = torch.arange(score.size(2), device=score.device)
+    return (distance.double() + index * 2.0**-50).topk(count, dim=2, largest=False).indices
 
 
 def _nearest_by_cluster(x: Tensor, y: Tensor, count: int, own: bool) -> Tensor:
