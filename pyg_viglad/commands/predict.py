@@ -24,7 +24,7 @@ def predict(
     output: str = "runs/predict",
     pictures: int = 16,
     device: str = "cpu",
-    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    precision: Literal["float32", "bfloat16", "float16"] | None = None,
     resume: bool = False,
 ) -> dict[str, Any]:
     """Score images: scores.csv, metrics.json, and pictures of the most anomalous ones.
@@ -37,7 +37,8 @@ def predict(
         output: Folder of the run.
         pictures: Number of images to draw, the highest scores first.
         device: A torch device, such as cpu, cuda.
-        precision: Type in which the networks compute; 16 bits are faster where the hardware has them.
+        precision: Type in which the networks compute; 16 bits are faster where the hardware has them
+            (default: that in which the statistics were fitted).
         resume: Go on after the last image in the output folder's scores.csv.
 
     Returns:
@@ -61,7 +62,7 @@ def predict(
         raise FileNotFoundError(f"Expected an image file or a folder (got '{missing[0]}')")
 
     scores, stamp = Path(output) / _SCORES, Path(output) / _STAMP
-    fingerprint = _fingerprint(detector, precision)
+    fingerprint = _fingerprint(detector, precision or detector.precision)
     found, end = _read_scores(scores, stamp, fingerprint, paths) if resume else ([], 0)
     folder = open_run(output, "predict", config)
     (folder / "metrics.json").unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from threading import Lock, get_ident
@@ -188,10 +188,9 @@ class ViGAutoEncoder(PyramidTrunk):
     def forward(self, images: Tensor | Batch) -> Tensor:
         """Reconstructs the teacher's features of the images."""
         images = to_batch(images, normalized=True)
-        with self._graph_precision(images):
-            x, grid_size = self.constructor.embed(images)
-            edge_index = self.constructor.connect(x, images.size(0), grid_size)
-            x = self.reconstruct(x, edge_index, grid_size)
+        x, grid_size = self.constructor.embed(images)
+        edge_index = self.constructor.connect(x, images.size(0), grid_size)
+        x = self.reconstruct(x, edge_index, grid_size)
         return self.projection(to_maps(x, grid_size))  # type: ignore[no-any-return]
 
     def reconstruct(self, x: Tensor, edge_index: Tensor, grid_size: tuple[int, int]) -> Tensor:
@@ -248,7 +247,7 @@ class ViGAutoEncoder(PyramidTrunk):
                     edges = nearest_first(chosen, edges)
                 unit = F.normalize(chosen.float())
                 graphs[name] = grid_graphs(
-                    chosen,
+                    chosen.to(torch.promote_types(chosen.dtype, torch.float32)),
                     edges,
                     grid_size,
                     (images.size(2), images.size(3)),
@@ -295,7 +294,7 @@ class ViGAutoEncoder(PyramidTrunk):
                 hooks.append(block.conv.register_forward_pre_hook(hook, with_kwargs=True))
             hooks.append(resamples[-1].register_forward_hook(partial(see_output, name)))
         try:
-            with evaluation_mode(self), self._graph_precision(images):
+            with evaluation_mode(self):
                 x, grid_size = self.constructor.embed(images)
                 edge_index = self.constructor.connect(x, batch_size, grid_size)
                 seen.append(("input", x, edge_index, grid_size))
@@ -309,12 +308,6 @@ class ViGAutoEncoder(PyramidTrunk):
         finally:
             for handle in hooks:
                 handle.remove()
-
-    def _graph_precision(self, images: Tensor) -> AbstractContextManager[Any]:
-        """Disables autocast in evaluation: rounded features have other nearest neighbours."""
-        if self.training:
-            return nullcontext()
-        return torch.autocast(images.device.type, enabled=False)
 
     def __repr__(self) -> str:
         operator = self.operator if isinstance(self.operator, str) else "custom"

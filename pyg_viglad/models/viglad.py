@@ -448,6 +448,7 @@ class ViGLAD(
             "node_scorer": node_scorer,
             "quantiles": list(quantiles),
             "threshold_quantile": threshold_quantile,
+            "precision": "float32",
         }
         self._hub_mixin_config = self.config
 
@@ -455,6 +456,11 @@ class ViGLAD(
     def fitted(self) -> bool:
         """Whether :meth:`fit_statistics` was called."""
         return not bool(self.threshold.isnan())
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of the networks for which the statistics are fitted, see :meth:`fit_statistics`."""
+        return self.config["precision"]  # type: ignore[no-any-return]
 
     @property
     def fusion_weights(self) -> dict[str, float]:
@@ -563,18 +569,35 @@ class ViGLAD(
         parts["student_autoencoder"] = F.mse_loss(second, reconstruction)
         return parts
 
-    def features(self, images: Tensor | Batch) -> Features:
-        """Computes the feature maps of teacher, both student halves and autoencoder."""
-        normal = self.normalize(to_batch(images, self.image_size))
-        first, second = self.student(normal).chunk(2, dim=1)
-        with torch.no_grad():
-            output = self.teacher(normal)
-            teacher = self.teacher_normalization.standardize(output)
-            target = self.teacher_normalization.project(teacher)
-        return Features(teacher, first, second, self.autoencoder_features(normal), target)
+    def features(self, images: Tensor | Batch, precision: Precision | None = None) -> Features:
+        """Computes the feature maps of teacher, both student halves and autoencoder.
 
-    def forward(self, images: Tensor | Batch) -> Prediction:
-        """Computes scores and anomaly maps, in evaluation mode.
+        Args:
+            images: Images ``[B, 3, H, W]`` in [0, 1], or a ``Batch`` with ``img``.
+            precision: See :meth:`predict`.
+        """
+        normal = self.normalize(to_batch(images, self.image_size))
+        with self._computing_in(precision):
+            first, second = self.student(normal).chunk(2, dim=1)
+            with torch.no_grad():
+                output = self.teacher(normal)
+                teacher = self.teacher_normalization.standardize(output)
+                target = self.teacher_normalization.project(teacher)
+            return Features(teacher, first, second, self.autoencoder_features(normal), target)
+
+    def _computing_in(self, precision: Precision | None = None) -> torch.autocast:
+        """Lets the networks compute in a precision, by default that of the statistics."""
+        precision = precision or self.precision
+        half = precision != "float32"
+        dtype = getattr(torch, precision) if half else None
+        return torch.autocast(self.device.type, dtype, enabled=half)
+
+    def forward(self, images: Tensor | Batch, precision: Precision | None = None) -> Prediction:
+        """Computes scores and anomaly maps, in evaluation mode, whatever the autocast around.
+
+        Args:
+            images: Images ``[B, 3, H, W]`` in [0, 1], or a ``Batch`` with ``img``.
+            precision: See :meth:`predict`.
 
         Raises:
             ValueError: If the statistics are not fitted, images are not ``[B, 3, H, W]`` in [0, 1], or a
@@ -585,7 +608,7 @@ class ViGLAD(
                 "Expected fit_statistics() before scores (got a model whose threshold is nan)"
             )
         with evaluation_mode(self):
-            features = self.features(images)
+            features = self.features(images, precision)
         with torch.autocast(self.device.type, enabled=False):  # scores are float32
             scores = self._score(self._distances(features))
             paper, total = self._fuse(scores)
@@ -660,7 +683,7 @@ class ViGLAD(
 
     @torch.no_grad()
     def predict(
-        self, images: Any, batch_size: int = 8, precision: Precision = "float32"
+        self, images: Any, batch_size: int = 8, precision: Precision | None = None
     ) -> Prediction:
         """Computes scores and maps of images in any form, without gradients; threads may do so at once.
 
@@ -669,27 +692,22 @@ class ViGLAD(
                 array, a tensor), a tensor of several ``[B, C, H, W]``, a ``Data`` or ``Batch`` with either
                 as ``img``, or a list, dataset or iterator of any of these.
             batch_size: Images that are read, resized, and pass the networks at once (default: 8).
-            precision: Precision of the networks: ``"float32"`` (default), or ``"bfloat16"`` or
-                ``"float16"`` by autocast, where the hardware is faster in it. Scores then differ by about
-                a hundredth of their spread among normal images.
+            precision: Precision of the networks: ``"float32"``, or ``"bfloat16"`` or ``"float16"`` by
+                autocast, where the hardware is faster in it (default: that in which the statistics were
+                fitted, to which the scores of any other are only close).
 
         Raises:
             FileNotFoundError: If an image file does not exist.
             ValueError: If an image cannot be read or is too small, there is none, ``batch_size`` is below 1,
                 or the precision is unknown.
         """
-        if precision not in get_args(Precision):
-            known = ", ".join(get_args(Precision))
-            raise ValueError(f"Expected 'precision' among {known} (got {precision!r})")
+        _check_precision(precision or self.precision)
         if batch_size < 1:
             raise ValueError(f"Expected 'batch_size' to be at least 1 (got {batch_size})")
-        half = precision != "float32"
-        dtype = getattr(torch, precision) if half else torch.bfloat16
         resized = map(self._read, _each_image(images))
         parts = []
-        with torch.autocast(self.device.type, dtype, enabled=half):
-            while batch := list(islice(resized, batch_size)):
-                parts.append(self(torch.cat(batch).to(self.device)))
+        while batch := list(islice(resized, batch_size)):
+            parts.append(self(torch.cat(batch).to(self.device), precision))
         if not parts:
             raise ValueError("Expected at least one image (got none)")
         return Prediction.cat(parts)
@@ -710,12 +728,14 @@ class ViGLAD(
             ValueError: If the autoencoder is not a :class:`~pyg_viglad.ViGAutoEncoder`.
         """
         normal = self.normalize(to_batch(images, self.image_size))
-        return self._graph_autoencoder().graphs(self.graph_images(normal), blocks)
+        with self._computing_in():
+            return self._graph_autoencoder().graphs(self.graph_images(normal), blocks)
 
     def edges(self, images: Tensor) -> dict[str, Tensor]:
         """Returns the edges of these graphs alone, see :meth:`pyg_viglad.ViGAutoEncoder.edges`."""
         normal = self.normalize(to_batch(images, self.image_size))
-        return self._graph_autoencoder().edges(self.graph_images(normal))
+        with self._computing_in():
+            return self._graph_autoencoder().edges(self.graph_images(normal))
 
     def _graph_autoencoder(self) -> ViGAutoEncoder:
         if not isinstance(self.autoencoder, ViGAutoEncoder):
@@ -737,7 +757,7 @@ class ViGLAD(
             Fields and positions are those of :meth:`graphs`.
         """
         height, width = self.image_size
-        with evaluation_mode(self), torch.autocast(self.device.type, enabled=False):
+        with evaluation_mode(self):
             found = self.features(images)
         graphs = {}
         for name, maps in (
@@ -745,7 +765,7 @@ class ViGLAD(
             ("output", found.autoencoder),
             ("student", found.student_second),
         ):
-            x = to_nodes(maps)
+            x = to_nodes(maps.to(found.teacher.dtype))
             edges = knn_graph(x, self.config["k"], batch_size=len(maps), loop=True, cosine=True)
             unit = F.normalize(x)
             graphs[name] = grid_graphs(
@@ -781,13 +801,17 @@ class ViGLAD(
 
     @torch.no_grad()
     def fit_statistics(
-        self, train: ImageSource, validation: ImageSource, shards: Shards = ALONE
+        self,
+        train: ImageSource,
+        validation: ImageSource,
+        shards: Shards = ALONE,
+        precision: Precision = "float32",
     ) -> None:
         """Fits all statistics that scores need, after training, on normal images only.
 
         Gaussians are fitted on the training images; quantiles, scales and threshold on the validation
         images. The teacher's channel statistics are fitted first if they are missing. The networks run in
-        evaluation mode, in which the model stays, and without autocast.
+        evaluation mode, in which the model stays, whatever the autocast around.
 
         Args:
             train: The training images: a tensor ``[n, 3, H, W]``, a dataset of tensors or of ``Data`` with
@@ -798,11 +822,15 @@ class ViGLAD(
             shards: The processes that share the work, of which each makes this call with all images, see
                 :meth:`Shards.of_process_group() <pyg_viglad.scoring.Shards>`; ``train`` and ``validation``
                 are then tensors or datasets (default: this process alone).
+            precision: Precision of the networks, see :meth:`predict`, of which it becomes the default
+                (default: ``"float32"``). Rounding shifts scores; statistics that are fitted in the
+                precision that will judge contain the shift. It is saved with the model.
 
         Raises:
-            ValueError: If there are too few images, some that are read twice can be read only once, or a
-                feature, statistic or score is not finite.
+            ValueError: If there are too few images, some that are read twice can be read only once, the
+                precision is unknown, or a feature, statistic or score is not finite.
         """
+        _check_precision(precision)
         scorer = self.node_scorer
         vectors, node_features = [], []
         if self.pseudo_fusion is not None and isinstance(validation, Iterator):
@@ -824,18 +852,19 @@ class ViGLAD(
             for images in _batches(shards.deal(train), self.device):
                 # Runs only the networks whose features are fitted.
                 normal = self.normalize(to_batch(images, self.image_size))
-                if self.feature == "teacher" or scorer is not None:
-                    teacher = self.teacher_features(normal)
-                    self._require_finite({"teacher": teacher})
-                if self.feature == "teacher":
-                    vectors.append(_spatial_mean(teacher))
-                else:
-                    vectors.append(_spatial_mean(self.student_features(normal, self.feature)))
-                self._require_finite({self.feature: vectors[-1]})
-                if scorer is not None:
-                    node_features.append(teacher)
-                    for dim, views in mirrors.items():
-                        views.append(self.teacher_features(normal.flip(dim)))
+                with self._computing_in(precision):
+                    if self.feature == "teacher" or scorer is not None:
+                        teacher = self.teacher_features(normal)
+                        self._require_finite({"teacher": teacher})
+                    if self.feature == "teacher":
+                        vectors.append(_spatial_mean(teacher))
+                    else:
+                        vectors.append(_spatial_mean(self.student_features(normal, self.feature)))
+                    self._require_finite({self.feature: vectors[-1]})
+                    if scorer is not None:
+                        node_features.append(teacher)
+                        for dim, views in mirrors.items():
+                            views.append(self.teacher_features(normal.flip(dim)))
             if not vectors:
                 raise ValueError("Expected at least one training image (got none)")
             self.gaussian.fit(shards.gather(torch.cat(vectors)))
@@ -843,7 +872,7 @@ class ViGLAD(
                 scorer.fit(node_features, list(mirrors.values()), shards)
 
             held_out = [
-                self._distances(self.features(images))
+                self._distances(self.features(images, precision))
                 for images in _batches(shards.deal(validation), self.device)
             ]
             if not held_out:
@@ -861,14 +890,15 @@ class ViGLAD(
                 self.node_scale.fit(shards.gather(scores.node))
             if self.pseudo_fusion is not None:
                 parts = {name: shards.gather(part) for name, part in _parts(scores).items()}
-                pseudo = self._pseudo_parts(validation, len(parts["A_f"]), shards)
+                pseudo = self._pseudo_parts(validation, len(parts["A_f"]), shards, precision)
                 self.pseudo_fusion.fit(parts, pseudo)
             total = shards.gather(self._fuse(scores)[1])
             self.threshold = upper_quantile(total, self.threshold_quantile).to(self.threshold)
+        self.config["precision"] = precision
         self.eval()
 
     def _pseudo_parts(
-        self, validation: ImageSource, number: int, shards: Shards
+        self, validation: ImageSource, number: int, shards: Shards, precision: Precision
     ) -> dict[str, Tensor]:
         """Computes the parts of the score of pseudo-anomalies of ``number`` validation images."""
         kinds = get_args(PseudoKind)
@@ -886,7 +916,7 @@ class ViGLAD(
             if place % shards.size != shards.rank:
                 continue
             for batch in torch.stack(made).split(_BATCH_SIZE):
-                scores = self._score(self._distances(self.features(batch)))
+                scores = self._score(self._distances(self.features(batch, precision)))
                 for name, part in _parts(scores).items():
                     found.setdefault(name, []).append(part)
         per_image = len(kinds) * per_kind
@@ -989,6 +1019,8 @@ class ViGLAD(
         for part in ("operator", "graph", "autoencoder"):
             if options.get(part) is None:
                 raise ValueError(f"The model was saved with a custom {part}: pass `{part}=`.")
+        precision = options.pop("precision", "float32")
+        _check_precision(precision)
         teacher = options["teacher"]
         for part in ("operator", "graph"):
             if isinstance(teacher, dict) and teacher.get(part, "") is None:
@@ -999,6 +1031,7 @@ class ViGLAD(
             if isinstance(teacher, dict):
                 options["teacher"] = make_teacher(**teacher)
             model = cls(**options)
+            model.config["precision"] = precision
             model.load_state_dict(load_file(files[1]))
         except (RuntimeError, TypeError, SafetensorError) as error:
             reason = str(error).splitlines()[-1].strip()
@@ -1120,6 +1153,12 @@ def hard_mean(values: Tensor, quantile: float) -> Tensor:
     flat = values.flatten()
     kept = max(1, flat.numel() - int(quantile * flat.numel()))
     return torch.topk(flat, kept, sorted=False).values.mean()
+
+
+def _check_precision(precision: Any) -> None:
+    if precision not in get_args(Precision):
+        known = ", ".join(get_args(Precision))
+        raise ValueError(f"Expected 'precision' among {known} (got {precision!r})")
 
 
 def _jitter_color(images: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import os
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ def fit(
     checkpoint: str | Path | None = None,
     cache_teacher: bool | None = None,
     cache_folder: str | os.PathLike[str] | None = None,
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
 ) -> None:
     """Trains a model with a Lightning trainer and fits its statistics, on normal images alone.
 
@@ -63,6 +64,9 @@ def fit(
             checked. By default in a single process on a CPU if the data set has no ``transform``.
         cache_folder: Folder of that file, which is gone afterwards; by default the system's temporary
             folder.
+        precision: Precision of the networks while statistics are fitted, in which the model then judges, see
+            :meth:`ViGLAD.fit_statistics() <pyg_viglad.ViGLAD.fit_statistics>`; that of the training is the
+            trainer's.
 
     Raises:
         KeyboardInterrupt: After Ctrl-C, which lets the current step end and, with a trainer of
@@ -141,7 +145,7 @@ def fit(
     module.images = module.cache = None  # frees its file: the trainer keeps the module
     # As it will be loaded, whatever the precision of the training.
     model.to(torch.get_default_dtype())
-    model.fit_statistics(train, validation, shards_of(trainer))
+    model.fit_statistics(train, validation, shards_of(trainer), precision)
 
 
 def _has_transform(dataset: Any) -> bool:

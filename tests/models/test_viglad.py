@@ -938,6 +938,47 @@ def test_half_precision(precision, limit, autoencoder):
         model.predict(images, precision="bf16")
 
 
+def test_statistics_of_another_precision(tmp_path):
+    torch.manual_seed(0)
+    model = ViGLAD("small", 96, node_scorer={"channels": 10})
+    train, validation = normal_images(8), normal_images(6, seed=1)
+    model.fit_statistics(train, validation)
+    assert model.precision == "float32"
+    with pytest.raises(ValueError, match="Expected 'precision' among float32"):
+        model.fit_statistics(train, validation, precision="half")
+    model.fit_statistics(train, validation, precision="bfloat16")
+    found = model.predict(validation)
+    # Rounding is contained: scores of normal images are as standardised as in float32.
+    for score, scale in (
+        (found.reconstruction_score, model.reconstruction_scale),
+        (found.feature_score, model.feature_scale),
+        (found.node_score, model.node_scale),
+    ):
+        standardized = scale(score)
+        assert float(standardized.mean().abs()) < 1e-4
+        assert abs(float(standardized.std(correction=0)) - 1) < 1e-4
+    with torch.no_grad():
+        assert torch.equal(model(validation).score, found.score)
+    whole = model.predict(validation, precision="float32").score
+    assert not torch.equal(whole, found.score)
+    model.save_pretrained(tmp_path)
+    loaded = ViGLAD.from_pretrained(tmp_path)
+    assert loaded.precision == "bfloat16"
+    assert torch.equal(loaded.predict(validation).score, found.score)
+    edges = loaded.edges(validation)
+    graphs = loaded.graphs(validation, blocks=True)
+    assert all(torch.equal(graphs[name].edge_index, edges[name]) for name in graphs)
+    assert graphs["decoder"].x.dtype == torch.float32
+
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "precision": "half"}))
+    with pytest.raises(ValueError, match="Expected 'precision' among float32"):
+        ViGLAD.from_pretrained(tmp_path)
+    del config["precision"]  # a model saved by an earlier version
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert torch.equal(ViGLAD.from_pretrained(tmp_path).predict(validation).score, whole)
+
+
 def test_statistics_are_fitted_without_autocast():
     thresholds = []
     for enabled in (False, True):
