@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyg_viglad.nn.node_linear import multiply
+
 __all__ = ["check_counts", "knn_graph", "unit_rows"]
 
 
@@ -55,8 +57,7 @@ def knn_graph(
         backend: ``"torch"``, dense and tiled, also taken by ``"auto"``; or ``"cluster"``,
             torch-cluster. Both return the same graph.
         max_memory: Bytes of distances held at once by ``"torch"``, at least one row of them. By
-            default 2 MB on a CPU with one thread, 8 MB with several (128 rows, if that is more),
-            and 64 MB on other devices.
+            default 8 MB on a CPU (128 rows, if that is more), and 64 MB on other devices.
         codes: With ``cosine`` and ``y``, further coordinates f of the centres ``[M, D]`` and g of the
             candidates ``[N, D]`` of each graph, as of :func:`~pyg_viglad.nn.position_codes`. The
             squared distance then is :math:`|x - y|^2 - 2 \langle f, g \rangle`. Only for graphs of
@@ -290,7 +291,10 @@ def _nearest(
     def search(graphs: slice, rows: slice) -> Tensor:
         centres, candidates = x[graphs, rows], y[graphs]
         if cosine:
-            score = torch.bmm(centres, candidates.mT)
+            if len(centres) == 1:
+                score = multiply(centres[0], candidates[0])[None]
+            else:
+                score = torch.bmm(centres, candidates.mT)
         else:
             # By differences: products would lose the digits of features far from the origin.
             score = torch.cdist(centres, candidates, compute_mode="donot_use_mm_for_euclid_dist")
@@ -320,10 +324,7 @@ def _tiles(
         limit = 2**24
     elif limit is None:
         # What fits into the cache, but no fewer than 128 rows: each tile reads all candidates.
-        cache = 2**19 if torch.get_num_threads() == 1 else 2**21
-        if candidates < 256:  # what is selected takes about as much
-            cache //= 2
-        limit = max(cache, 128 * candidates)
+        limit = max(2**21, 128 * candidates)
     rows = max(1, limit // candidates)
     step = max(1, rows // centres)
     for graph in range(0, graphs, step):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["NodeLinear"]
+__all__ = ["NodeLinear", "multiply"]
 
 _FEWEST = 20480  # torch convolves by oneDNN only inputs of more values than this
 
@@ -27,18 +27,35 @@ class NodeLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Transforms ``[N, C]``."""
-        nodes = input.size(0)
-        if (
-            torch.compiler.is_compiling()
-            or input.device.type != "cpu"
-            or input.dtype != torch.float32
-            or input.dim() != 2
-            or input.numel() <= _FEWEST
-            or not torch.backends.mkldnn.is_available()
-            or torch.is_autocast_enabled("cpu")
-        ):
-            return super().forward(input)
-        maps = input.reshape(1, nodes, 1, -1).permute(0, 3, 1, 2)
-        # With one thread torch takes oneDNN only for dilated kernels; dilation does not change one of 1.
-        out = F.conv2d(maps, self.weight[:, :, None, None], self.bias, dilation=2)
-        return out.permute(0, 2, 3, 1).reshape(nodes, -1)
+        return multiply(input, self.weight, self.bias)
+
+
+def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Computes what :func:`torch.nn.functional.linear` does, see :class:`NodeLinear`.
+
+    Args:
+        x: Features ``[N, C]``.
+        weight: ``[D, C]``.
+        bias: ``[D]``, or None.
+
+    Returns:
+        ``[N, D]``.
+
+    Example:
+        >>> multiply(torch.ones(3, 4), torch.ones(2, 4))[0]
+        tensor([4., 4.])
+    """
+    if (
+        torch.compiler.is_compiling()
+        or x.device.type != "cpu"
+        or x.dtype != torch.float32
+        or x.dim() != 2
+        or x.numel() <= _FEWEST
+        or not torch.backends.mkldnn.is_available()
+        or torch.is_autocast_enabled("cpu")
+    ):
+        return F.linear(x, weight, bias)
+    maps = x.reshape(1, x.size(0), 1, -1).permute(0, 3, 1, 2)
+    # With one thread torch takes oneDNN only for dilated kernels; dilation does not change one of 1.
+    out = F.conv2d(maps, weight[:, :, None, None], bias, dilation=2)
+    return out.permute(0, 2, 3, 1).reshape(x.size(0), -1)
