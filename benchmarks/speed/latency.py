@@ -1,18 +1,24 @@
 """How fast does ViGLAD score an image, against anomalib's EfficientAd-S in the same precision?
 
 EfficientAD's protocol: one image at a time, from the image in the CPU's memory to its score and map there,
-after a warm-up, in one process and in turns. ViGLAD computes all its maps and scores, with statistics fitted;
-anomalib its map and score, with quantiles set. In reduced precision both run under autocast.
+after a warm-up, in one process and in turns. ViGLAD computes all its maps and scores, with statistics fitted
+in the same precision; anomalib its map and score, with quantiles set, and its networks under autocast.
+ViGLAD-S also runs with its networks compiled by Inductor, weights frozen (--compile), and on a CPU in
+float32 as its ONNX file by onnxruntime (--onnx).
 
-    python -m benchmarks.speed.latency --threads 1 [--device cuda]
+    python -m benchmarks.speed.latency --threads 1 [--device cuda] [--compile] [--onnx]
 """
 
+import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.speed.export import run_onnx
 from benchmarks.speed.timing import compare_precisions, make_parser, markdown, start
 from benchmarks.speed.train_step import efficient_ad
 from pyg_viglad import ViGLAD
@@ -25,28 +31,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", nargs="+", default=["small", "medium"])
     parser.add_argument("--half", default="bfloat16", choices=["bfloat16", "float16"])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="takes minutes, and a C++ compiler")
+    parser.add_argument("--onnx", action="store_true", help="takes onnxruntime")
     args = parser.parse_args(arguments)
     start(args)
-    size = args.image_size
-    models: dict[str, Any] = {}
-    if size >= 256:
-        models["anomalib EfficientAd-S"] = fitted_efficient_ad(size)
-    for kind in args.sizes:
-        models[f"ViGLAD-{kind[0].upper()}"] = fitted_viglad(kind, "vig", size)
-    models["ViGLAD-S, convolutional autoencoder"] = fitted_viglad("small", "conv", size)
-    image = torch.rand(1, 3, size, size)
-    runs = {
-        precision: {
-            name: scoring(model.to(args.device), image, args.device, getattr(torch, precision))
-            for name, model in models.items()
-        }
-        for precision in ("float32", args.half)
-    }
+    image = torch.rand(1, 3, args.image_size, args.image_size)
+    runs = {precision: scorings(args, image, precision) for precision in ("float32", args.half)}
     print(markdown(compare_precisions(runs, args.rounds, args.warmup, args.device), "one image"))
 
 
-def scoring(model: Any, image: Tensor, device: str, dtype: torch.dtype) -> Callable[[], object]:
-    """Returns what takes an image on the CPU to its score and map on the CPU."""
+def scorings(
+    args: argparse.Namespace, image: Tensor, precision: str
+) -> dict[str, Callable[[], object]]:
+    """Returns what takes an image on the CPU to its score and map on the CPU, by name."""
+    size, device = args.image_size, args.device
+    runs: dict[str, Callable[[], object]] = {}
+    if size >= 256:
+        rival = fitted_efficient_ad(size).to(device)
+        runs["anomalib EfficientAd-S"] = scoring(rival, image, device, getattr(torch, precision))
+    for kind in args.sizes:
+        model = fitted_viglad(kind, "vig", size, precision).to(device)
+        runs[f"ViGLAD-{kind[0].upper()}"] = scoring(model, image, device)
+    model = fitted_viglad("small", "conv", size, precision).to(device)
+    runs["ViGLAD-S, convolutional autoencoder"] = scoring(model, image, device)
+    model = fitted_viglad("small", "vig", size, precision)
+    if args.onnx and precision == "float32":
+        with TemporaryDirectory() as folder:
+            program = run_onnx(model.export(Path(folder) / "model.onnx"), args.threads)
+        runs["ViGLAD-S, ONNX"] = lambda: program(image)
+    if args.compile:
+        torch._inductor.config.freezing = True
+        for network in (model.teacher, model.student, model.autoencoder):
+            network.compile()
+        runs["ViGLAD-S, compiled"] = scoring(model.to(device), image, device)
+    return runs
+
+
+def scoring(
+    model: Any, image: Tensor, device: str, dtype: torch.dtype = torch.float32
+) -> Callable[[], object]:
+    """Returns what scores an image; ViGLAD's precision is that of its statistics."""
     half = dtype != torch.float32
     kind = device.split(":")[0]
 
@@ -66,10 +90,10 @@ def fitted_efficient_ad(size: int) -> Any:
     return model
 
 
-def fitted_viglad(kind: Any, autoencoder: Any, size: int) -> ViGLAD:
+def fitted_viglad(kind: Any, autoencoder: Any, size: int, precision: Any = "float32") -> ViGLAD:
     model = ViGLAD(kind, size, autoencoder=autoencoder).eval()
     images = torch.rand(4, 3, size, size)
-    model.fit_statistics(images[:2], images[2:])
+    model.fit_statistics(images[:2], images[2:], precision=precision)
     return model
 
 

@@ -118,8 +118,8 @@ def compare_precisions(
         device: A torch device.
 
     Returns:
-        A row per function, and for each precision its median in milliseconds and how many times faster
-        than the first function it is (the median of the ratios within each round).
+        A row per function of the first precision, and for each precision its median in milliseconds and
+        how many times faster than the first function it is (the median of the ratios within each round).
     """
     named = {
         f"{precision}/{name}": function
@@ -133,11 +133,11 @@ def compare_precisions(
         faster = part.rdiv(part.iloc[:, 0], axis=0).median()
         columns[f"{precision} ms"] = part.median()
         columns[f"{precision} times faster"] = faster.map("{:.2f}x".format)
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, index=list(next(iter(functions.values()))))
 
 
 def markdown(table: pd.DataFrame, name: str) -> str:
-    """Returns a table with its index as the first column.
+    """Returns a table with its index as the first column, and a dash where a value is missing.
 
     Example:
         >>> print(markdown(pd.DataFrame({"ms": [1.0]}, ["product"]), "what"))
@@ -148,7 +148,8 @@ def markdown(table: pd.DataFrame, name: str) -> str:
     columns = table.columns
     texts = table.map(lambda value: f"{value:.2f}" if isinstance(value, float) else str(value))
     return (
-        texts.rename_axis(name)
+        texts.replace("nan", "-")
+        .rename_axis(name)
         .reset_index()
         .to_markdown(
             index=False, disable_numparse=True, colalign=["left", *["right"] * len(columns)]

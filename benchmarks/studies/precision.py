@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     for model, data, options in zip_longest(args.model, args.data, args.options):
-        print(f"{model}, {data}\n\n{compare(model, data, options).to_markdown(index=False, disable_numparse=True)}\n")
+        table = compare(model, data, options).to_markdown(index=False, disable_numparse=True)
+        print(f"{model}, {data}\n\n{table}\n", flush=True)
 
 
 def compare(name: str, data: str, options: dict[str, object] | None) -> pd.DataFrame:
