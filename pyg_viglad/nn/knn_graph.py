@@ -291,10 +291,11 @@ def _nearest(
     def search(graphs: slice, rows: slice) -> Tensor:
         centres, candidates = x[graphs, rows], y[graphs]
         if cosine:
-            if len(centres) == 1:
-                score = multiply(centres[0], candidates[0])[None]
-            else:
+            # Exported programs take any number of graphs: there it must not be looked at.
+            if torch.compiler.is_exporting() or len(centres) > 1:
                 score = torch.bmm(centres, candidates.mT)
+            else:
+                score = multiply(centres[0], candidates[0])[None]
         else:
             # By differences: products would lose the digits of features far from the origin.
             score = torch.cdist(centres, candidates, compute_mode="donot_use_mm_for_euclid_dist")
