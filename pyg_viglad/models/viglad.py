@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -585,8 +586,10 @@ class ViGLAD(
                 target = self.teacher_normalization.project(teacher)
             return Features(teacher, first, second, self.autoencoder_features(normal), target)
 
-    def _computing_in(self, precision: Precision | None = None) -> torch.autocast:
+    def _computing_in(self, precision: Precision | None = None) -> AbstractContextManager[Any]:
         """Lets the networks compute in a precision, by default that of the statistics."""
+        if torch.compiler.is_exporting():
+            return nullcontext()
         precision = precision or self.precision
         half = precision != "float32"
         dtype = getattr(torch, precision) if half else None
@@ -1054,8 +1057,9 @@ class ViGLAD(
         """Writes the fitted detector as one program that runs without this package.
 
         It has everything inside: resizing, networks, calibration, fusion and threshold. The number of
-        images and their height and width (at least 4) stay free. Nothing is checked: neither values to lie
-        in [0, 1], nor scores to be finite.
+        images and their height and width (at least 4) stay free. It computes in float32: where the
+        statistics are fitted in another precision, scores are only close. Nothing is checked: neither
+        values to lie in [0, 1], nor scores to be finite.
 
         Outputs are ``score`` ``[B]``, ``anomaly_map`` ``[B, *image_size]``, with a node scorer ``node_map``
         alike, and ``threshold`` ``[]``; with ``graphs`` also ``graph.input``, ``graph.encoder.0`` and so
