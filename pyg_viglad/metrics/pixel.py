@@ -330,13 +330,12 @@ def paired(
 
 
 def check_map(anomaly_map: Tensor | np.ndarray, image: str) -> np.ndarray:
-    """Returns a finite ``[H, W]`` map in float32, or in float64 where its type has more bits."""
+    """Returns a map as an array, once it is ``[H, W]``, of real numbers and finite."""
     values = _as_array(anomaly_map)
     if values.ndim != 2 or values.size == 0:
         raise ValueError(f"Expected a map [H, W] of {image} (got {list(values.shape)})")
     if values.dtype.kind not in "biuf":
         raise ValueError(f"Expected a map of real numbers of {image} (got {values.dtype})")
-    values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
     invalid = int((~np.isfinite(values)).sum())
     if invalid:
         raise ValueError(

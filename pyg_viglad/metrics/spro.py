@@ -207,7 +207,7 @@ def _saturated(values: np.ndarray, area: float, name: str) -> tuple[np.ndarray, 
     """Returns the highest values of a defect, as many as saturate it, and what each adds."""
     if not len(values):
         raise ValueError(f"Expected {name} to hold a defect (got no pixel)")
-    if not (math.isfinite(area) and area > 0):
+    if not area > 0:
         raise ValueError(f"Expected a positive saturation area of {name} (got {area})")
     area = min(area, len(values))
     count = math.ceil(area)

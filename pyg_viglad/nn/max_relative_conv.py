@@ -335,7 +335,7 @@ def _neighbor_table(
     last = degree.cumsum(0)[:, None] - 1
     place = last + 1 - degree[:, None] + torch.arange(width, device=centres.device)
     order = centres.argsort(stable=True)
-    return neighbors[order[place.minimum(last).clamp(min=0)]], degree == 0
+    return neighbors[order[place.minimum(last)]], degree == 0
 
 
 def _max_neighbor(source: Tensor, table: Tensor) -> Tensor:
@@ -379,7 +379,7 @@ def _first_largest(source: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
         return largest, ranks.to(dtype)
     values = source.new_empty(nodes, channels)
     ranks = torch.empty_like(values, dtype=dtype)
-    rows = max(1, _GATHERED * torch.get_num_threads() // max(1, width * channels))
+    rows = max(1, _GATHERED * torch.get_num_threads() // (width * channels))
     buffer = source.new_empty(min(rows, nodes) * width, channels)
     for first in range(0, nodes, rows):
         part = slice(first, first + rows)

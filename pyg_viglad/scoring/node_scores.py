@@ -185,7 +185,7 @@ class NodeGaussian(NodeScorer):
         pooled, center = variance.mean(), mean.mean()
         between = mean.var(correction=0)
         if pooled > (1e-3 * center).square():
-            error = pooled / max(1, number - 1)  # of a node's mean
+            error = pooled / (number - 1)  # of a node's mean
             excess = (between - error).clamp(min=0)
             center = center + excess / (excess + error) * (mean - center)
             variance = torch.lerp(pooled, variance, _own_share(number))

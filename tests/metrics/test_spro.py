@@ -147,8 +147,8 @@ def test_fewer_thresholds_stay_within_their_bound(max_thresholds):
 
 
 def test_the_bound_is_that_of_any_curve_through_the_points():
-    maps = [1 + np.random.default_rng(0).random((4, 4)) for _ in range(2)]
-    overlap = gathered(maps, [[(maps[0] > 1.5, 4)], []], limits=[0.5, 1.0], max_thresholds=1)
+    maps = [np.random.default_rng(0).normal(scale=3, size=(4, 4)) for _ in range(2)]
+    overlap = gathered(maps, [[(maps[0] > 0, 4)], []], limits=[0.5, 1.0], max_thresholds=1)
     # One threshold is left, and with it the straight line from (0, 0) to (1, 1).
     assert overlap.compute() == pytest.approx({0.5: 0.25, 1.0: 0.5})
     assert overlap.bounds().tolist() == pytest.approx([0.75, 0.5])

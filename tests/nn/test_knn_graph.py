@@ -324,6 +324,7 @@ def test_values_that_are_not_finite_give_valid_indices(nodes, cosine):
     assert edge_index.min() >= 0
     assert edge_index.max() < nodes
     assert all(len(set(row)) == 7 for row in edge_index[0].view(nodes, 7).tolist())
+    assert not (edge_index[0] == edge_index[1]).any()
 
 
 def test_autocast_does_not_coarsen_the_distances():
@@ -360,6 +361,9 @@ def test_exported_equals_eager():
 def test_no_nodes():
     for batch in (None, torch.zeros(0, dtype=torch.long)):
         assert knn_graph(torch.zeros(0, 3), 4, batch).shape == (2, 0)
+    x = torch.randn(6, 3)
+    last = knn_graph(x, 2, torch.zeros(6, dtype=torch.long), batch_size=2)  # a graph without any
+    assert torch.equal(last, knn_graph(x, 2))
 
 
 def test_fewer_candidates_lower_the_dilation():
@@ -385,16 +389,26 @@ def test_fewer_candidates_lower_the_dilation():
         ({"x": [[1.0]]}, "'x' to be a tensor .*got list"),
         ({"dilation": 0}, "'dilation' to be at least 1"),
         ({"x": torch.zeros(8)}, r"'x' to be \[N, C\] \(got \[8\]\)"),
+        ({"x": torch.zeros(8, 3, dtype=torch.cfloat)}, r"'x' to be \[N, 3\]"),
         ({"y": torch.zeros(8, 2)}, r"'y' to be \[N, 3\]"),
         ({"batch_y": torch.zeros(8).long()}, "without 'y'"),
+        (
+            {
+                "batch": torch.zeros(8).long(),
+                "y": torch.zeros(0, 3),
+                "batch_y": torch.zeros(0).long(),
+            },
+            r"k = 3 candidates .*got 0\)",
+        ),
         ({"y": torch.zeros(8, 3), "batch": torch.zeros(8).long()}, "both or none"),
         ({"batch": torch.zeros(7).long()}, "8 integers"),
         ({"batch": torch.zeros(8)}, "8 integers"),
+        ({"batch": torch.zeros(8, 1).long()}, "8 integers"),
         ({"batch": torch.tensor([0, 0, 0, 0, 1, 1, 1, 0])}, "sorted"),
         ({"batch": torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])}, r"k = 3 .*got 1\)"),
         ({"batch_size": 3}, r"3 graphs of equal size \(got 8 nodes\)"),
         ({"batch_size": 2, "y": torch.zeros(7, 3)}, "'y' to hold 2 graphs"),
-        ({"batch": torch.arange(8), "batch_size": 4}, "below batch_size = 4"),
+        ({"batch": torch.arange(8) // 4, "batch_size": 1}, "below batch_size = 1"),
         ({"batch_size": 0}, "'batch_size' to be at least 1"),
         ({"flow": "up"}, "'flow' to be .*got 'up'"),
         ({"backend": "pyg"}, "got 'pyg'"),

@@ -430,6 +430,18 @@ def test_reset_parameters_reproduces_the_state(conv):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+@pytest.mark.parametrize(
+    ("conv", "inputs"),
+    [(MaxRelativeConv(64, 128, 2), 64), (MaxRelativeDeconv(64, 128, 2, kernel_size=3), 64 * 9)],
+)
+def test_parameters_are_drawn_as_those_of_a_linear_layer(conv, inputs):
+    conv.reset_parameters()
+    for parameter in (conv.lin.weight, conv.lin.bias):
+        low, high = inputs**0.5 * parameter.min().item(), inputs**0.5 * parameter.max().item()
+        assert -1 <= low < -0.9
+        assert 0.9 < high <= 1
+
+
 def test_heads_equal_a_grouped_convolution():
     layer = MaxRelativeConv(6, 8, heads=2).lin
     x, relative = torch.randn(9, 6), torch.randn(9, 6)
@@ -500,7 +512,9 @@ def test_deconvolution_of_kernel_3_equals_the_oracle():
         (lambda x, e: MaxRelativeConv(8, 6), "divisible by 'heads'"),
         (lambda x, e: MaxRelativeConv(8, 16, heads=0), "divisible by 'heads'"),
         (lambda x, e: MaxRelativeConv(8, 16)(x[:, 1:], e), r"\[N, 8\] \(got \[12, 7\]\)"),
+        (lambda x, e: MaxRelativeConv(8, 16)(x[..., None], e), r"\[N, 8\] \(got \[12, 8, 1\]\)"),
         (lambda x, e: MaxRelativeConv(8, 16)(x, e[0]), r"'edge_index' to be \[2, E\]"),
+        (lambda x, e: MaxRelativeConv(8, 16)(x, e.expand(3, 2, 36)[0, [0, 1, 1]]), "to be"),
         (lambda x, e: MaxRelativeConv(8, 16)(x, e.int()), "torch.int64"),
         (lambda x, e: MaxRelativeConv(8, 16, flow="up"), "'flow'"),
         (lambda x, e: MaxRelativeDeconv(6, 16), "divisible by 'heads'"),

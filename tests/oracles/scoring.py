@@ -97,16 +97,21 @@ def here_or_elsewhere(vectors, train, kept, grid, window, stride, k, more=()):
 
     ``vectors`` are ``[node, d]`` of one image, ``train`` ``[image, node, d]``, ``kept`` pairs of image
     and node that serve as elsewhere, ``grid`` the rows and columns; ``more`` are vectors ``[d]`` that are
-    elsewhere for every node.
+    elsewhere for every node. On a grid where some node has none so far away, only its own place is not.
     """
+
+    def apart(i, j):
+        down, right = abs(i // grid[1] - j // grid[1]), abs(i % grid[1] - j % grid[1])
+        return max(down, right) * stride
+
+    if not all(any(apart(i, j) >= window for _, j in kept) for i in range(len(vectors))):
+        window = 1
     scores = []
     for i, z in enumerate(vectors):
         here = sorted(float(((z - image[i]) ** 2).sum()) for image in train)
         elsewhere = []
         for image, j in kept:
-            down = abs(i // grid[1] - j // grid[1]) * stride
-            right = abs(i % grid[1] - j % grid[1]) * stride
-            if max(down, right) >= window:
+            if apart(i, j) >= window:
                 elsewhere.append(float(((z - train[image][j]) ** 2).sum()))
         elsewhere += [float(((z - other) ** 2).sum()) for other in more]
         elsewhere.sort()

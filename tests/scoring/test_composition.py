@@ -72,6 +72,8 @@ def test_images_are_judged_one_by_one_and_the_module_is_saved():
     other = make()
     other.load_state_dict(module.state_dict())
     assert torch.equal(other(features), scores)
+    other.fit([features[:8]])
+    assert torch.equal(other.centers, module.centers)
 
 
 @pytest.mark.parametrize("images", [5, 40])
@@ -117,8 +119,9 @@ def test_constant_features_small_maps_and_few_images():
     assert torch.allclose(module(torch.ones(3, 4, 6, 6)), torch.zeros(3), atol=1e-4)
     assert module(draw(1)[:, [0, 1, 2, 0], :6, :6]).isfinite().all()
     assert len(module.explain(torch.ones(1, 4, 6, 6))) == 1
-    module = GraphComposition(kinds=2, window=9)
+    module = GraphComposition(kinds=2, window=9, directions=3)
     module.fit([torch.rand(3, 4, 5, 6)])
+    assert module.projection.shape == (4, 3)
     assert module(torch.rand(2, 4, 5, 6)).shape == (2,)
 
 

@@ -52,10 +52,12 @@ def test_only_the_mask_changes_and_the_seed_decides(kind):
     assert torch.equal(image, draw_image())  # the image itself is as it was
 
 
-def test_patches_come_from_the_image_itself():
+def test_patches_come_from_the_image_itself(monkeypatch):
+    monkeypatch.setattr("pyg_viglad.scoring.pseudo._PLACES", 1)  # near ones too
     # Every pixel has a colour of its own, so that its origin can be read off.
     rows, columns = torch.meshgrid(torch.arange(60.0), torch.arange(60.0), indexing="ij")
     image = torch.stack([rows / 64, columns / 64, torch.zeros(60, 60)])
+    flips = set()
     for seed in range(10):
         changed, mask = make(image, "mirror", seed)
         ((top, left, height, width),) = boxes(mask)
@@ -69,6 +71,7 @@ def test_patches_come_from_the_image_itself():
         across = torch.equal(ys, was_ys) and torch.equal(xs, 2 * left + width - 1 - was_xs)
         down = torch.equal(xs, was_xs) and torch.equal(ys, 2 * top + height - 1 - was_ys)
         assert across != down
+        flips.add(across)
 
         changed, mask = make(image, "copy", seed)
         ((top, left, height, width),) = boxes(mask)
@@ -80,6 +83,22 @@ def test_patches_come_from_the_image_itself():
         assert torch.allclose(
             changed[:, inside[0], inside[1]], image[:, inside[0], inside[1]] + shift, atol=1e-6
         )
+    assert flips == {True, False}
+
+
+def test_patches_are_blended_in():
+    image = draw_image(160, 160)
+    for seed in range(3):
+        changed, mask = make(image, "mirror", seed)
+        ((top, left, *sides),) = boxes(mask)
+        rows, columns = (
+            torch.tensor([min(1.0, (1 + min(i, side - 1 - i)) / (side // 8)) for i in range(side)])
+            for side in sides
+        )
+        place = (slice(None), slice(top, top + sides[0]), slice(left, left + sides[1]))
+        was, share = image[place], (rows[:, None] * columns).float()
+        expected = [torch.lerp(was, was.flip(axis), share) for axis in (1, 2)]
+        assert any(torch.allclose(changed[place], one, atol=1e-6) for one in expected)
 
 
 def test_swapped_patches_change_places():
@@ -205,11 +224,11 @@ def test_scale_and_offset_of_a_part_do_not_matter():
 
 
 def test_no_part_tells_pseudo_anomalies():
-    normal, pseudo = draw_scores()
-    fusion = PseudoFusion(["C"])
-    with pytest.warns(UserWarning, match=r"got none of C"):
+    normal, pseudo = ({**scores, "D": torch.zeros(len(scores["C"]))} for scores in draw_scores())
+    fusion = PseudoFusion(["C", "D"])
+    with pytest.warns(UserWarning, match=r"got none of C, D"):
         fusion.fit(normal, pseudo)
-    assert fusion.as_dict() == {"C": 1.0}
+    assert fusion.as_dict() == {"C": 0.5, "D": 0.5}
 
 
 def test_one_image_and_constant_parts_stay_finite():

@@ -30,8 +30,8 @@ def test_channel_statistics_of_unequal_batches():
 
 def test_constant_channel_stays_finite():
     module = ChannelNormalization(1)
-    module.fit([torch.full((2, 1, 3, 3), 5.0)])
-    assert torch.equal(module(torch.full((1, 1, 2, 2), 6.0)), torch.ones(1, 1, 2, 2))
+    module.fit([torch.full((1, 1, 1, 7), 0.1, dtype=torch.float64)])  # their mean is not quite 0.1
+    assert torch.allclose(module(torch.full((1, 1, 2, 2), 1.1)), torch.ones(1, 1, 2, 2))
 
 
 @pytest.mark.parametrize("shrinkage", [0.002, 0.02, float("inf")])
@@ -100,7 +100,7 @@ def test_maps_of_small_values_are_calibrated(recwarn):
 
 
 @pytest.mark.parametrize(
-    "scores", [[2.0], [7.0, 7.0, 7.0], [1e6, 1e6 + 0.5], [0.3, 0.3 + 1e-7], [0.0, 0.0]]
+    "scores", [[2.0], [7.0, 7.0, 7.0], [-1e6, -1e6 + 0.5], [0.3, 0.3 + 1e-7], [0.0, 0.0]]
 )
 def test_scores_that_agree_are_not_standardised(scores):
     module = Standardization()
@@ -216,8 +216,9 @@ def test_bad_values():
     for maps in (torch.tensor([[float("nan")]]), torch.zeros(0, 4, 4)):
         with pytest.raises(ValueError, match="finite validation maps"):
             MapCalibration(0, 1).fit(maps)
-    with pytest.raises(ValueError, match="finite validation scores"):
-        Standardization().fit(torch.tensor([]))
+    for scores in ([], [1.0, float("inf")]):
+        with pytest.raises(ValueError, match="finite validation scores"):
+            Standardization().fit(torch.tensor(scores))
     with pytest.raises(ValueError, match="at least one training image"):
         ChannelNormalization(3).fit([])
     for directions in (0, 4):
