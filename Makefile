@@ -18,7 +18,11 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(wildcard $(SOURCES))
 	$(BIN)/ruff format --check $(wildcard $(SOURCES))
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m slipcover --source pyg_viglad --json --out .coverage.json \
+		-m pytest -n 2 --dist loadfile -k "not compiled"
+	$(BIN)/python -m slipcover --merge .coverage.json --out .coverage.json --skip-covered --fail-under 95
+	@# Dynamo cannot trace the probes of slipcover.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -k compiled
 
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/python examples/run_notebooks.py

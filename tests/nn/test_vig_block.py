@@ -189,7 +189,7 @@ def test_compiled_equals_eager(block):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
-def test_generated_code_equals_eager():
+def test_compiled_code_equals_eager():
     module = ConvViG(8, k=4).eval()
     x = torch.randn(2 * 12, 8, requires_grad=True)
     compiled = torch.compile(module, fullgraph=True, backend="inductor")

@@ -43,7 +43,7 @@ def test_a_row_per_operator():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_table_tells_what_is(name):
+def test_the_table_tells_what_is_compiled(name):
     slow = {"compiles", "exports"} if name not in COMPILED else set()
     found = check(name, [column for column in CHECKS if column not in slow])
     assert found == {column: TABLES[name][column] for column in found}
