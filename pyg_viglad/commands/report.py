@@ -46,8 +46,8 @@ def predict_all(
     from tqdm import tqdm
 
     loader = DataLoader(dataset, batch_size, collate_fn=Batch.from_data_list)
-    with torch.no_grad(), tqdm(loader, desc="Scoring", disable=not progress) as bar:
-        parts = [apply(model(batch.img.to(model.device)), Tensor.cpu) for batch in bar]
+    with tqdm(loader, desc="Scoring", disable=not progress) as bar:
+        parts = [apply(model.predict(batch.img, batch_size), Tensor.cpu) for batch in bar]
     return Prediction.cat(parts)
 
 

@@ -135,7 +135,11 @@ class PyramidTrunk(nn.Module):
                 relative_position = (relative_position + 1) // 2
 
     def encode(
-        self, x: Tensor, edge_index: Tensor | None, grid_size: tuple[int, int]
+        self,
+        x: Tensor,
+        edge_index: Tensor | None,
+        grid_size: tuple[int, int],
+        k: int | None = None,
     ) -> tuple[Tensor, list[tuple[int, int]]]:
         """Runs all stages.
 
@@ -143,13 +147,14 @@ class PyramidTrunk(nn.Module):
             x: Node features ``[B * H * W, C]``, image after image, row by row, of the stem.
             edge_index: Edges of the first block; if None, it builds its own.
             grid_size: Rows and columns (H, W).
+            k: Asserts, without checking, that these edges are k per node, grouped by node.
 
         Returns:
             The node features, and the grid sizes of the stages and, last, of these features.
         """
         sizes = [grid_size]
         for number, stage in enumerate(self.encoder):
-            x = self.run_stage(stage, x, edge_index, sizes[-1])
+            x = self.run_stage(stage, x, edge_index, sizes[-1], k)
             if number < len(self.downsamples):
                 x, grid_size = self.downsamples[number](x, sizes[-1])
                 sizes.append(grid_size)
@@ -157,16 +162,20 @@ class PyramidTrunk(nn.Module):
         return x, sizes
 
     def run_stage(
-        self, stage: Any, x: Tensor, edge_index: Tensor | None, grid_size: tuple[int, int]
+        self,
+        stage: Any,
+        x: Tensor,
+        edge_index: Tensor | None,
+        grid_size: tuple[int, int],
+        k: int | None = None,
     ) -> Tensor:
-        """Runs the blocks of a stage, the first one on ``edge_index`` where given."""
+        """Runs the blocks of a stage, the first one on ``edge_index`` where given, k per node if k is."""
         batch_size = x.size(0) // (grid_size[0] * grid_size[1])
         for block in stage:
-            k = None
+            built = edge_index is None
             # A compiler cannot look at the edges. Otherwise they may be others than the builder's.
-            regular = torch.compiler.is_compiling() and getattr(block.graph, "regular", False)
-            if edge_index is not None and regular:
-                k = edge_index.size(1) // x.size(0)
+            if torch.compiler.is_compiling() and k is None:
+                k = self.edges_per_node(block.graph, x, edge_index)
             x, used = block(
                 x,
                 edge_index,
@@ -175,8 +184,17 @@ class PyramidTrunk(nn.Module):
                 k=k,
                 return_edge_index=True,
             )
+            if built:
+                k = self.edges_per_node(block.graph, x, used)
             edge_index = None if self.dynamic else used
         return x
+
+    @staticmethod
+    def edges_per_node(graph: Any, x: Tensor, edge_index: Any) -> int | None:
+        """Returns how many edges each node has, if the graph builder gives all nodes equally many."""
+        if edge_index is None or not getattr(graph, "regular", False):
+            return None
+        return edge_index.size(1) // x.size(0)  # type: ignore[no-any-return]
 
 
 class PyramidViG(PyramidTrunk, VisionGNN):

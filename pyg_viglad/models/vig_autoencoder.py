@@ -190,10 +190,13 @@ class ViGAutoEncoder(PyramidTrunk):
         images = to_batch(images, normalized=True)
         x, grid_size = self.constructor.embed(images)
         edge_index = self.constructor.connect(x, images.size(0), grid_size)
-        x = self.reconstruct(x, edge_index, grid_size)
+        k = self.edges_per_node(self.constructor.graph, x, edge_index)
+        x = self.reconstruct(x, edge_index, grid_size, k)
         return self.projection(to_maps(x, grid_size))  # type: ignore[no-any-return]
 
-    def reconstruct(self, x: Tensor, edge_index: Tensor, grid_size: tuple[int, int]) -> Tensor:
+    def reconstruct(
+        self, x: Tensor, edge_index: Tensor, grid_size: tuple[int, int], k: int | None = None
+    ) -> Tensor:
         r"""Computes :math:`D[E(\mathcal{G})]` (Eq. 10-14), all layers between stem and projection.
 
         As ``x`` and ``edge_index`` are its arguments, explainers of PyG apply to it: a given graph is
@@ -205,11 +208,13 @@ class ViGAutoEncoder(PyramidTrunk):
             edge_index: Edges ``[2, E]``; in compiled code as regular, and grouped by centre, as those of
                 the :class:`~pyg_viglad.GraphConstructor`.
             grid_size: Rows and columns (H, W).
+            k: Asserts, without checking, that the edges are k per node, grouped by node: then no value is
+                read back from the device.
 
         Returns:
             Node features ``[B * H * W, C]``.
         """
-        x, (*sizes, grid_size) = self.encode(x, edge_index, grid_size)
+        x, (*sizes, grid_size) = self.encode(x, edge_index, grid_size, k)
         for stage, upsample in zip(self.decoder, self.upsamples, strict=True):
             x = self.run_stage(stage, x, None, grid_size)
             x, grid_size = upsample(x, grid_size, sizes.pop())

@@ -51,6 +51,7 @@ from pyg_viglad.scoring import (
     PseudoKind,
     Shards,
     Standardization,
+    Statistics,
     Whitening,
     anomaly_map,
     make_node_scorer,
@@ -89,6 +90,8 @@ ImageSource = Tensor | Dataset[Any] | Iterable[Any]
 _BATCH_SIZE = 8  # images per batch while statistics are fitted
 _COMPONENTS = 384  # principal components of a backbone's features, without whitening
 _PSEUDO_ANOMALIES = 240  # for fusion="pseudo"; at least one and at most eight per image and kind
+# What a score is made of comes before it.
+_CAUSES = ("local_map", "global_map", "feature_score", "node_map", "paper_score")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 _MODEL_CARD = """---
@@ -137,7 +140,8 @@ class Prediction(NamedTuple):
     Attributes:
         score: ``[B]``, the final score: ``paper_score``, plus the standardised node score if the model has
             a node scorer; with ``fusion="pseudo"`` the weighted sum of all parts.
-        is_anomalous: ``[B]`` bool, whether ``score`` exceeds the model's threshold.
+        is_anomalous: ``[B]`` bool, whether ``score`` exceeds the model's threshold, or one of the two is not
+            finite.
         anomaly_map: ``[B, H, W]``, mean of the calibrated local and global maps.
         local_map: ``[B, H, W]``, teacher against the first half of the student, calibrated: 0 and 0.1 at
             the model's two ``quantiles`` of the validation maps.
@@ -276,7 +280,8 @@ class ViGLAD(
 
     Attributes:
         channels: Width of the features that student and autoencoder imitate: the teacher's, or ``whiten``.
-        fitted: Whether the model has scores, that is whether :meth:`fit_statistics` was called.
+        fitted: Whether the model has scores, that is whether :meth:`fit_statistics` was called. It is known
+            without a look at the device.
         threshold: Score above which an image is anomalous, a buffer ``[]``; NaN before fitting.
 
     Raises:
@@ -456,7 +461,7 @@ class ViGLAD(
     @property
     def fitted(self) -> bool:
         """Whether :meth:`fit_statistics` was called."""
-        return not bool(self.threshold.isnan())
+        return all(part.fitted for part in self.children() if isinstance(part, Statistics))
 
     @property
     def precision(self) -> Precision:
@@ -602,21 +607,22 @@ class ViGLAD(
             images: Images ``[B, 3, H, W]`` in [0, 1], or a ``Batch`` with ``img``.
             precision: See :meth:`predict`.
 
+        No value is read back from the device, which may still be computing when this method returns; CUDA
+        graphs can capture it. So, unlike :meth:`predict`, it does not raise where scores or maps are not
+        finite, but such a score is anomalous. Images on another device than the CPU are not checked to lie
+        in [0, 1].
+
         Raises:
-            ValueError: If the statistics are not fitted, images are not ``[B, 3, H, W]`` in [0, 1], or a
-                score or map is not finite: the message names the part of the model that makes it so.
+            ValueError: If the statistics are not fitted, or images are not ``[B, 3, H, W]`` in [0, 1].
         """
-        if not torch.compiler.is_exporting() and not self.fitted:
-            raise ValueError(
-                "Expected fit_statistics() before scores (got a model whose threshold is nan)"
-            )
+        if not self.fitted:
+            raise ValueError("Expected fit_statistics() before scores (got a model without)")
         with evaluation_mode(self):
             features = self.features(images, precision)
         with torch.autocast(self.device.type, enabled=False):  # scores are float32
             scores = self._score(self._distances(features))
             paper, total = self._fuse(scores)
-            totals = {"paper_score": paper, "score": total, "threshold": self.threshold}
-            self._require_finite({**scores._asdict(), **totals})
+            margin = self.threshold - total
             node_map = None
             if scores.node_map is not None and self.node_scorer is not None:
                 first = 16.5 + 4 * (self.node_scorer.window - 1) / 2  # centre of the first window
@@ -624,7 +630,7 @@ class ViGLAD(
                 node_map = place_map(scores.node_map, self.image_size, first, step)
             return Prediction(
                 score=total,
-                is_anomalous=total > self.threshold,
+                is_anomalous=~(margin >= 0) | margin.isinf(),  # NaN and infinity are never normal
                 anomaly_map=place_map(scores.merged_map, self.image_size),
                 local_map=place_map(scores.local_map, self.image_size),
                 global_map=place_map(scores.global_map, self.image_size),
@@ -637,29 +643,41 @@ class ViGLAD(
 
     def _distances(self, features: Features) -> _Distances:
         """Returns all that scores need of the features, which are much larger."""
-        distances = _Distances(
+        return _Distances(
             anomaly_map(features.target, features.student_first),
             anomaly_map(features.autoencoder, features.student_second),
             _spatial_mean(getattr(features, self.feature)),
             None if self.node_scorer is None else features.teacher,
         )
-        maps = {"local_map": distances.local_map, "global_map": distances.global_map}
-        self._require_finite({**maps, "vector": distances.vector}, features._asdict())
+
+    def _finite_distances(self, images: Tensor, precision: Precision | None) -> _Distances:
+        """Returns the distances of images, which must be finite."""
+        distances = self._distances(self.features(images, precision))
+        self._require_finite({**distances._asdict(), "teacher": None}, images, precision)
         return distances
 
     def _require_finite(
-        self, results: dict[str, Tensor | None], causes: dict[str, Tensor] | None = None
+        self,
+        results: dict[str, Tensor | None],
+        images: Tensor | None = None,
+        precision: Precision | None = None,
     ) -> None:
         """Raises ``ValueError`` if a result is not finite, and names the first cause.
 
         Args:
             results: What must be finite, by name.
-            causes: What comes before it: looked at, after all weights and statistics, only where it is not.
+            images: What they were computed from. Only where one is not finite, the features of the images
+                are computed again and looked at, after all weights and statistics.
+            precision: In which they were computed.
         """
-        if not torch.compiler.is_exporting() and _first_not_finite(results):
-            state = {key: value for key, value in self.state_dict().items() if key != "threshold"}
-            cause = _first_not_finite({**state, **(causes or {}), **results})
-            raise ValueError(f"Expected finite features, scores and maps (got {cause})")
+        if not _first_not_finite(results):
+            return
+        causes = {key: value for key, value in self.state_dict().items() if key != "threshold"}
+        if images is not None:
+            with evaluation_mode(self):
+                causes |= self.features(images, precision)._asdict()
+        cause = _first_not_finite({**causes, **results})
+        raise ValueError(f"Expected finite features, scores and maps (got {cause})")
 
     def _score(self, distances: _Distances) -> _Scores:
         """Returns the calibrated maps and the scores A_r, A_f (Eq. 18) and A_n."""
@@ -702,7 +720,8 @@ class ViGLAD(
         Raises:
             FileNotFoundError: If an image file does not exist.
             ValueError: If an image cannot be read or is too small, there is none, ``batch_size`` is below 1,
-                or the precision is unknown.
+                the precision is unknown, or a score or map is not finite: the message names the part of the
+                model that makes it so.
         """
         _check_precision(precision or self.precision)
         if batch_size < 1:
@@ -710,7 +729,12 @@ class ViGLAD(
         resized = map(self._read, _each_image(images))
         parts = []
         while batch := list(islice(resized, batch_size)):
-            parts.append(self(torch.cat(batch).to(self.device), precision))
+            given = torch.cat(batch).to(self.device)
+            found = self(given, precision)
+            inner = {name: getattr(found, name) for name in _CAUSES}
+            results = {**inner, **found._asdict(), "threshold": self.threshold}
+            self._require_finite(results, given, precision)
+            parts.append(found)
         if not parts:
             raise ValueError("Expected at least one image (got none)")
         return Prediction.cat(parts)
@@ -875,7 +899,7 @@ class ViGLAD(
                 scorer.fit(node_features, list(mirrors.values()), shards)
 
             held_out = [
-                self._distances(self.features(images, precision))
+                self._finite_distances(images, precision)
                 for images in _batches(shards.deal(validation), self.device)
             ]
             if not held_out:
@@ -919,7 +943,7 @@ class ViGLAD(
             if place % shards.size != shards.rank:
                 continue
             for batch in torch.stack(made).split(_BATCH_SIZE):
-                scores = self._score(self._distances(self.features(batch, precision)))
+                scores = self._score(self._finite_distances(batch, precision))
                 for name, part in _parts(scores).items():
                     found.setdefault(name, []).append(part)
         per_image = len(kinds) * per_kind
@@ -1168,16 +1192,15 @@ def _check_precision(precision: Any) -> None:
 def _jitter_color(images: Tensor) -> Tensor:
     """EfficientAD's augmentation: brightness, contrast or saturation times a factor from U(0.8, 1.2).
 
-    One of the three per image, drawn with torch's global generator.
+    One of the three per image, drawn with torch's global generator on the device of the images.
     """
-    changed = []
-    for image in images:
-        factor = float(torch.empty(()).uniform_(0.8, 1.2))
-        kind = int(torch.randint(3, ()))
-        gray = (image * image.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0, keepdim=True)
-        other = (torch.zeros_like(gray), gray.mean(), gray)[kind]
-        changed.append((factor * image + (1 - factor) * other).clamp(0, 1))
-    return torch.stack(changed)
+    shape, device = (len(images), 1, 1, 1), images.device
+    factor = torch.empty(shape, device=device).uniform_(0.8, 1.2).to(images.dtype)
+    kind = torch.randint(3, shape, device=device)
+    red, green, blue = images.split(1, dim=1)
+    gray = 0.299 * red + 0.587 * green + 0.114 * blue
+    other = torch.where(kind == 1, gray.mean((1, 2, 3), keepdim=True), gray) * (kind > 0)
+    return (factor * images + (1 - factor) * other).clamp(0, 1)
 
 
 def _cat(parts: Sequence[tuple[Tensor | None, ...]]) -> Iterator[Any]:
@@ -1243,4 +1266,5 @@ def _batches(source: ImageSource, device: torch.device) -> Iterator[Tensor]:
         images = batch.img if isinstance(batch, Data) and "img" in batch else batch
         if not isinstance(images, Tensor):
             raise ValueError(f"Expected batches of images (got a {type(images).__name__})")
-        yield images.to(device)
+        # Values are checked on the CPU alone, so before they leave it.
+        yield to_batch(images).to(device)

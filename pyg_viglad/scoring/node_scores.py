@@ -374,7 +374,8 @@ class NodeNeighbors(NodeScorer):
         """Scores of every window size, ``[B, windows, nodes]``."""
         self._require_fit()
         rows, columns = self.grid_size(*features.shape[2:])
-        grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(self.drawn)
+        sides = (torch.arange(side, device=self.drawn.device) for side in (rows, columns))
+        grid = torch.cartesian_prod(*sides)
         places = grid[self.drawn % (rows * columns)]
         distance = (grid[:, None] - places[None]).abs().amax(2) * self.stride
         found = []

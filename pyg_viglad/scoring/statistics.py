@@ -35,14 +35,13 @@ class Statistics(KeepTypes):
     Use before ``fit`` raises ``ValueError``, as does an estimate that is not finite.
 
     Attributes:
-        fitted: Whether the buffers are estimated, a bool buffer ``[]``.
+        fitted: Whether the buffers are estimated. It is saved with them, but no buffer itself: to read one
+            would wait for the device.
     """
-
-    fitted: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("fitted", torch.tensor(False))
+        self.fitted = False
 
     def _store(self, **estimates: Tensor) -> None:
         """Sets buffers, keeping their types and devices."""
@@ -53,15 +52,35 @@ class Statistics(KeepTypes):
                     f"{type(self).__name__})"
                 )
             setattr(self, name, value.detach().to(self.get_buffer(name)).contiguous())
-        self.fitted = torch.ones_like(self.fitted)
+        self.fitted = True
 
     def _require_fit(self) -> None:
-        if not torch.compiler.is_exporting() and not self.fitted:
+        if not self.fitted:
             raise ValueError(f"Expected fit() before use (got a {type(self).__name__} not fitted)")
 
     def extra_repr(self) -> str:
         """Shows whether the module is fitted."""
         return "" if self.fitted else "not fitted"
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._save_to_state_dict(destination, prefix, *args)
+        destination[prefix + "fitted"] = torch.tensor(self.fitted)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        metadata: dict[str, Any],
+        strict: bool,
+        missing: list[str],
+        *args: Any,
+    ) -> None:
+        key = prefix + "fitted"
+        if key in state_dict:
+            self.fitted = bool(state_dict.pop(key))
+        elif strict:
+            missing.append(key)
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *args)
 
 
 class StatisticsOfImages(Statistics):

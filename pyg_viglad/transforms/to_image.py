@@ -121,7 +121,8 @@ def to_batch(
             such of several sizes; floating point.
         image_size: Height and width in pixels; other images are resized to it (bilinear, antialiased).
             Required for several sizes.
-        normalized: Whether the images are normalised already; otherwise values must lie in [0, 1].
+        normalized: Whether the images are normalised already; otherwise values must lie in [0, 1], which
+            is checked on the CPU alone: to read values back from another device would wait for it.
 
     Returns:
         Images ``[B, 3, *image_size]``.
@@ -148,7 +149,7 @@ def to_batch(
     if images.size(0) == 0:
         raise ValueError("Expected at least one image (got none)")
     check_image_size(images.size(2), images.size(3))
-    if not normalized and not torch.compiler.is_exporting():
+    if not normalized and images.device.type == "cpu" and not torch.compiler.is_exporting():
         _check_range(images)
     if image_size is not None and images.shape[-2:] != image_size:
         # Resized in float32 at least: half precision has no antialiasing on a CPU.
