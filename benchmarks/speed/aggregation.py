@@ -34,8 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, way in ways.items():
         if not torch.equal(way(x), ways["pyg_viglad"](x)):
             raise RuntimeError(f"Expected equal values ('{name}' differs)")
-    read = x.numel() * x.element_size() * (args.k + 2) + args.nodes * args.k * 8
-    both = read + x.numel() * (2 * x.element_size() + 1)
+    read, both = least_bytes(x, args.k)
     floor = f"floor: {read / 1e6:.1f} and {both / 1e6:.1f} MB"
     x.requires_grad_()
     forward = {name: lambda way=way: way(x) for name, way in ways.items()}
@@ -49,9 +48,15 @@ def main(arguments: list[str] | None = None) -> None:
     print(markdown(parts[0].join(parts[1]), "aggregation"))
 
 
-def copying(size: int) -> Callable[[], Tensor]:
+def least_bytes(x: Tensor, k: int) -> tuple[int, int]:
+    """Returns how many bytes are read and written at least, forward and with the backward pass."""
+    read = x.numel() * x.element_size() * (k + 2) + x.size(0) * k * 8
+    return read, read + x.numel() * (2 * x.element_size() + 1)
+
+
+def copying(size: int, device: str = "cpu") -> Callable[[], Tensor]:
     """Returns what reads and writes so many bytes together."""
-    source, target = (torch.zeros(size // 2, dtype=torch.uint8) for _ in range(2))
+    source, target = (torch.zeros(size // 2, dtype=torch.uint8, device=device) for _ in range(2))
     return lambda: target.copy_(source)
 
 

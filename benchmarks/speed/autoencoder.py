@@ -85,8 +85,8 @@ def _edges(
     nodes = graphs.size(1)
     k = min(k, nodes)
     neighbors = search(graphs, k, max(1, min(dilation, nodes // k)))
-    neighbors = neighbors + torch.arange(batch_size).view(-1, 1, 1) * nodes
-    centres = torch.arange(batch_size * nodes).repeat_interleave(k)
+    neighbors = neighbors + torch.arange(batch_size, device=x.device).view(-1, 1, 1) * nodes
+    centres = torch.arange(batch_size * nodes, device=x.device).repeat_interleave(k)
     return torch.stack([neighbors.flatten(), centres])
 
 

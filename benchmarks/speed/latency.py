@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.speed.export import run_onnx
 from benchmarks.speed.timing import compare_precisions, make_parser, markdown, start
 from benchmarks.speed.train_step import efficient_ad
 from pyg_viglad import ViGLAD
@@ -56,6 +55,8 @@ def scorings(
     runs["ViGLAD-S, convolutional autoencoder"] = scoring(model, image, device)
     model = fitted_viglad("small", "vig", size, precision)
     if args.onnx and precision == "float32":
+        from benchmarks.speed.export import run_onnx
+
         with TemporaryDirectory() as folder:
             program = run_onnx(model.export(Path(folder) / "model.onnx"), args.threads)
         runs["ViGLAD-S, ONNX"] = lambda: program(image)
@@ -90,8 +91,10 @@ def fitted_efficient_ad(size: int) -> Any:
     return model
 
 
-def fitted_viglad(kind: Any, autoencoder: Any, size: int, precision: Any = "float32") -> ViGLAD:
-    model = ViGLAD(kind, size, autoencoder=autoencoder).eval()
+def fitted_viglad(
+    kind: Any, autoencoder: Any, size: int, precision: Any = "float32", device: str = "cpu"
+) -> ViGLAD:
+    model = ViGLAD(kind, size, autoencoder=autoencoder).to(device)
     images = torch.rand(4, 3, size, size)
     model.fit_statistics(images[:2], images[2:], precision=precision)
     return model

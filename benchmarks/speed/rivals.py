@@ -111,9 +111,10 @@ def aggregations(
 ) -> dict[str, Callable[[Tensor], Tensor]]:
     """Returns all installed ways from ``x`` to the largest differences over k edges per node."""
     conv = MaxRelativeConv(channels, channels, heads=1)
-    shuffled = edge_index[:, torch.randperm(edge_index.size(1))]
+    device, number = edge_index.device, edge_index.size(1)
+    shuffled = edge_index[:, torch.randperm(number, device=device)]
     neighbors = edge_index[0].view(-1, k)
-    first = torch.arange(0, edge_index.size(1) + 1, k)
+    first = torch.arange(0, number + 1, k, device=device)
     default = DefaultMax()
 
     def scatter(x: Tensor) -> Tensor:

@@ -1,19 +1,35 @@
-"""Times of functions that are called in turns, and their ratios as tables in Markdown."""
+"""Times of functions that are called in turns, and their ratios as tables in Markdown.
+
+pandas and threadpoolctl are imported where they are used: :func:`measure` and :func:`describe` need neither.
+"""
 
 import argparse
 import gc
 import os
 import platform
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
-from threadpoolctl import threadpool_limits
 
-__all__ = ["compare_precisions", "make_parser", "markdown", "of_ours", "start", "time_in_turns"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "compare_precisions",
+    "describe",
+    "make_parser",
+    "markdown",
+    "measure",
+    "of_ours",
+    "start",
+    "time_in_turns",
+]
 
 
 def make_parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
@@ -26,10 +42,17 @@ def make_parser(description: str | None, rounds: int) -> argparse.ArgumentParser
 
 def start(args: argparse.Namespace) -> None:
     """Fixes threads and seed, and prints processor, versions and options."""
+    from threadpoolctl import threadpool_limits
+
     torch.set_num_threads(args.threads)
     threadpool_limits(args.threads)  # of the libraries behind NumPy and scikit-learn
     torch.manual_seed(0)
-    device = getattr(args, "device", "cpu")
+    options = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in vars(args).items() if v != [])
+    print(f"{describe(getattr(args, 'device', 'cpu'))}\n\n{options}\n", flush=True)
+
+
+def describe(device: str) -> str:
+    """Returns names and versions of a device, its driver, and what runs on it."""
     model = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
     versions = [f"Python {platform.python_version()}"]
     for package in ("torch", "torch_geometric", "anomalib"):
@@ -37,8 +60,13 @@ def start(args: argparse.Namespace) -> None:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    options = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in vars(args).items() if v != [])
-    print(f"{model}; {', '.join(versions)}\n\n{options}\n", flush=True)
+    if device.startswith("cuda"):
+        versions.append(f"CUDA {torch.version.cuda}")
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        if shutil.which(query[0]):
+            found = subprocess.run(query, stdout=subprocess.PIPE, text=True).stdout.split()
+            versions.append(f"driver {found[0] if found else 'unknown'}")
+    return f"{model}; {', '.join(versions)}"
 
 
 def _processor() -> str:
@@ -50,10 +78,10 @@ def _processor() -> str:
     return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def time_in_turns(
+def measure(
     functions: dict[str, Callable[[], object]], rounds: int, warmup: int = 1, device: str = "cpu"
-) -> pd.DataFrame:
-    """Measures the time of every call in milliseconds, a row per round, a column per function.
+) -> dict[str, list[float]]:
+    """Measures the time of every call in milliseconds, by function.
 
     The functions take turns, so that a busy machine slows all of them.
 
@@ -61,33 +89,51 @@ def time_in_turns(
         functions: What is timed, by name.
         rounds: Number of timed calls of each.
         warmup: Number of rounds before that are not counted (default: 1).
-        device: A torch device that is waited for before the clock stops (default: ``"cpu"``).
+        device: A torch device (default: ``"cpu"``). A GPU has nothing else to do when a call begins, and
+            its own events give the time until it has finished.
     """
-
-    def wait() -> None:
-        if device.startswith("cuda"):
-            torch.cuda.synchronize(device)
-
-    rows = []
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    clock = _time_on_gpu if device.startswith("cuda") else _time_on_cpu
     gc.collect()
     gc.disable()
     try:
         for number in range(warmup + rounds):
-            row = {}
             for name, function in functions.items():
-                wait()
-                begin = time.perf_counter()
-                function()
-                wait()
-                row[name] = 1000 * (time.perf_counter() - begin)
-            if number >= warmup:
-                rows.append(row)
+                spent = clock(function, device)
+                if number >= warmup:
+                    times[name].append(spent)
     finally:
         gc.enable()
-    return pd.DataFrame(rows, columns=list(functions))
+    return times
 
 
-def of_ours(times: pd.DataFrame, own: str = "pyg_viglad", label: str = "") -> pd.DataFrame:
+def _time_on_cpu(function: Callable[[], object], device: str) -> float:
+    begin = time.perf_counter()
+    function()
+    return 1000 * (time.perf_counter() - begin)
+
+
+def _time_on_gpu(function: Callable[[], object], device: str) -> float:
+    with torch.cuda.device(device):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        begin.record()
+        function()
+        end.record()
+        torch.cuda.synchronize()
+        return begin.elapsed_time(end)
+
+
+def time_in_turns(
+    functions: dict[str, Callable[[], object]], rounds: int, warmup: int = 1, device: str = "cpu"
+) -> "pd.DataFrame":
+    """Returns what :func:`measure` measures, a row per round, a column per function."""
+    import pandas as pd
+
+    return pd.DataFrame(measure(functions, rounds, warmup, device))
+
+
+def of_ours(times: "pd.DataFrame", own: str = "pyg_viglad", label: str = "") -> "pd.DataFrame":
     """Returns median times, and how many times as long as ours each takes, a row per function.
 
     The ratio is the median of those within each round.
@@ -97,6 +143,8 @@ def of_ours(times: pd.DataFrame, own: str = "pyg_viglad", label: str = "") -> pd
         own: The column that the others are compared with.
         label: What precedes the headers.
     """
+    import pandas as pd
+
     ratios = times.div(times[own], axis=0).median()
     return pd.DataFrame(
         {f"{label}ms": times.median(), f"{label}of ours": ratios.map("{:.2f}x".format)}
@@ -108,7 +156,7 @@ def compare_precisions(
     rounds: int,
     warmup: int,
     device: str = "cpu",
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Times functions in several precisions, and compares them with the first one in the same precision.
 
     Args:
@@ -121,6 +169,8 @@ def compare_precisions(
         A row per function of the first precision, and for each precision its median in milliseconds and
         how many times faster than the first function it is (the median of the ratios within each round).
     """
+    import pandas as pd
+
     named = {
         f"{precision}/{name}": function
         for precision, some in functions.items()
@@ -136,10 +186,11 @@ def compare_precisions(
     return pd.DataFrame(columns, index=list(next(iter(functions.values()))))
 
 
-def markdown(table: pd.DataFrame, name: str) -> str:
+def markdown(table: "pd.DataFrame", name: str) -> str:
     """Returns a table with its index as the first column, and a dash where a value is missing.
 
     Example:
+        >>> import pandas as pd
         >>> print(markdown(pd.DataFrame({"ms": [1.0]}, ["product"]), "what"))
         | what    |   ms |
         |:--------|-----:|

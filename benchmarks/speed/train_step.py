@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.grid import make_detector
 from benchmarks.speed.timing import compare_precisions, make_parser, markdown, start
 from pyg_viglad import ViGLAD
-from pyg_viglad.training import PenaltyImages, ViGLADModule
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    from pyg_viglad.training import PenaltyImages
+
     parser = make_parser(__doc__, rounds=11)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--image-size", type=int, default=256)
@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def efficient_ad(size: int, teacher_std: Tensor) -> Any:
     """Builds anomalib's EfficientAd-S, its teacher's statistics set."""
+    from benchmarks.grid import make_detector
+
     model = make_detector("efficientad", (size, size), size="small")._build()
     for name, value in (("mean", torch.zeros_like(teacher_std)), ("std", teacher_std)):
         model.mean_std[name] = torch.nn.Parameter(value.view(1, -1, 1, 1), requires_grad=False)
@@ -80,7 +82,7 @@ def in_bfloat16(network: torch.nn.Module, device: str) -> None:
 def our_step(
     image: Tensor, penalty: Tensor, autoencoder: Any, half: bool, cached: bool
 ) -> Callable[[], None]:
-    """Returns the step of :class:`ViGLADModule`, with its optimiser."""
+    """Returns the step of ``ViGLADModule``, with its optimiser, but without Lightning."""
     model = ViGLAD("small", image.size(-1), autoencoder=autoencoder).to(image.device)
     model.fit_teacher_statistics(image)
     known = None
@@ -89,7 +91,8 @@ def our_step(
             known = model.teacher(model.normalize(image)).to(
                 torch.bfloat16 if half else image.dtype
             )
-    optimizer = ViGLADModule(model.train()).make_optimizer()
+    trained = [p for p in model.train().parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=1e-4, weight_decay=1e-5, fused=True)
 
     def step() -> None:
         optimizer.zero_grad()
