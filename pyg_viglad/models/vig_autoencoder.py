@@ -26,6 +26,7 @@ from pyg_viglad.nn import (
     Upsampling,
     nearest_first,
     to_maps,
+    unit_rows,
 )
 from pyg_viglad.transforms import IMAGENET_MEAN, IMAGENET_STD, to_batch
 
@@ -250,7 +251,7 @@ class ViGAutoEncoder(PyramidTrunk):
             if chosen is not None and (blocks or "." not in name):
                 if not isinstance(self.constructor.graph, KNN):
                     edges = nearest_first(chosen, edges)
-                unit = F.normalize(chosen.float())
+                unit = unit_rows(chosen)
                 graphs[name] = grid_graphs(
                     chosen.to(torch.promote_types(chosen.dtype, torch.float32)),
                     edges,

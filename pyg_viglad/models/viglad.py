@@ -40,6 +40,7 @@ from pyg_viglad.nn import (
     keep_running_statistics,
     knn_graph,
     to_nodes,
+    unit_rows,
 )
 from pyg_viglad.scoring import (
     ALONE,
@@ -794,7 +795,7 @@ class ViGLAD(
         ):
             x = to_nodes(maps.to(found.teacher.dtype))
             edges = knn_graph(x, self.config["k"], batch_size=len(maps), loop=True, cosine=True)
-            unit = F.normalize(x)
+            unit = unit_rows(x)
             graphs[name] = grid_graphs(
                 x,
                 edges,
@@ -1152,7 +1153,7 @@ class _Program(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         if not images.is_floating_point():
             images = images / 255
-        images = F.interpolate(images, size=self.model.image_size, mode="bilinear", antialias=True)
+        images = to_batch(images, self.model.image_size)
         found = self.model(images)
         maps = (found.anomaly_map, found.node_map)
         edges = self.model.edges(images).values() if self.graphs else ()

@@ -151,7 +151,10 @@ def to_batch(
     check_image_size(images.size(2), images.size(3))
     if not normalized and images.device.type == "cpu" and not torch.compiler.is_exporting():
         _check_range(images)
-    if image_size is not None and images.shape[-2:] != image_size:
+    sides = images.shape[-2:]
+    # Sides that an export leaves free are symbols, which may not be compared.
+    free = any(isinstance(side, torch.SymInt) for side in sides)
+    if image_size is not None and (free or sides != image_size):
         # Resized in float32 at least: half precision has no antialiasing on a CPU.
         exact = images.float() if images.dtype.itemsize < 4 else images
         images = F.interpolate(
@@ -182,7 +185,7 @@ def as_size(image_size: int | Iterable[int]) -> tuple[int, int]:
 
 def check_image_size(height: int, width: int, name: str = "") -> None:
     """Raises ``ValueError`` if an image is smaller than one patch of 4 x 4 pixels."""
-    if min(height, width) < 4:
+    if height < 4 or width < 4:
         where = f" in '{name}'" if name else ""
         raise ValueError(
             f"Expected an image of at least 4 x 4 pixels{where} (got {height} x {width})"

@@ -67,13 +67,11 @@ def test_outputs_are_the_graphs_that_the_loss_compares(model):
         assert torch.equal(graph.img_size, graphs["input"].img_size)
         x = maps.permute(0, 2, 3, 1).flatten(0, 2)
         assert torch.equal(graph.x, x)
-        for number in range(2):
-            part, rows = graph[number], x[graph.batch == number]
-            edges = knn_graph(rows, 6, loop=True, cosine=True)
-            assert torch.equal(part.edge_index, edges)
-            unit = rows.double() / rows.double().norm(dim=1, keepdim=True)
-            distance = (unit[edges[0]] - unit[edges[1]]).norm(dim=1)
-            assert torch.allclose(part.distance.double(), distance, atol=1e-3)
+        edges = knn_graph(x, 6, batch_size=2, loop=True, cosine=True)
+        assert torch.equal(graph.edge_index, edges)
+        unit = x.double() / x.double().norm(dim=1, keepdim=True)
+        distance = (unit[edges[0]] - unit[edges[1]]).norm(dim=1)
+        assert torch.allclose(graph.distance.double(), distance, atol=1e-3)
         assert torch.equal(graph.node_score, graphs["input"].node_score)
     with pytest.raises(ValueError, match="Expected a ViGLAD for 'outputs'"):
         record_graphs(model.autoencoder, torch.rand(3, 64, 64), outputs=True)

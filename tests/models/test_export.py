@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from pyg_viglad import ViGLAD
+from pyg_viglad import ViGAutoEncoder, ViGLAD
 from pyg_viglad.cli import main
+from pyg_viglad.transforms import to_batch
 from tests.models.helpers import smooth_images
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "judge_with_onnxruntime.py"
@@ -20,6 +21,11 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "judge_with_onnxruntime.py"
 def fitted(**options):
     torch.manual_seed(0)
     model = ViGLAD("small", 96, **options)
+    if isinstance(
+        model.autoencoder, ViGAutoEncoder
+    ):  # with one block per stage they are traced faster
+        for stage in (*model.autoencoder.encoder, *model.autoencoder.decoder):
+            del stage[1:]
     images = smooth_images(24, seed=1)
     model.fit_statistics(images[:16], images[16:])
     return model.eval()
@@ -30,23 +36,31 @@ def model():
     return fitted(k=5, node_scorer={"type": "neighbors", "windows": [2]})
 
 
+@pytest.fixture(scope="module")
+def convolutional():
+    return fitted(autoencoder="conv", node_scorer="gaussian", fusion="pseudo", whiten=8)
+
+
 # Not the sizes that were traced, nor that of the model; one is not square.
 IMAGES = smooth_images(3, seed=2, size=(110, 150)).clamp(0, 1)
 
 
-def check(outputs, model, images, names):
-    """Compares with predict(), relative to the spread of normal scores and maps."""
+def check(outputs, model, images, names, tolerance=1e-2):
+    """Compares with predict(), relative to the spread of normal scores and maps.
+
+    Other kernels round otherwise, and may so choose another of two neighbours that are equally near.
+    """
     with torch.no_grad():
         expected = model.predict(images)
     found = {name: torch.as_tensor(value) for name, value in zip(names, outputs, strict=True)}
     spread = float(model.predict(smooth_images(8, seed=1)).score.std())
-    assert float((found["score"] - expected.score).abs().max()) < 1e-3 * spread
+    assert float((found["score"] - expected.score).abs().max()) < tolerance * spread
     for name in ("anomaly_map", "node_map"):
         wanted = getattr(expected, name)
         assert (wanted is None) == (name not in found)
         if wanted is not None:
             assert found[name].shape == wanted.shape
-            assert float((found[name] - wanted).abs().max()) < 1e-3 * float(wanted.std())
+            assert float((found[name] - wanted).abs().max()) < tolerance * float(wanted.std())
     assert torch.equal(found["threshold"], model.threshold)
     return found
 
@@ -60,12 +74,8 @@ def run_onnx(path, images):
     return outputs, [one.name for one in session.get_outputs()]
 
 
-def test_onnx(model, tmp_path, capsys):
-    model.save_pretrained(tmp_path / "run" / "model")
-    main(["export", "--model", str(tmp_path / "run")])
-    file = tmp_path / "run" / "model.onnx"
-    assert capsys.readouterr().out.rstrip().endswith("MB)")
-    assert sorted(path.name for path in file.parent.iterdir()) == ["model", "model.onnx"]
+def test_onnx(model, tmp_path):
+    file = model.export(tmp_path / "model.onnx")
     for images in (IMAGES, IMAGES[:1, :, :60, :70]):
         outputs, names = run_onnx(file, images)
         check(outputs, model, images, names)
@@ -96,24 +106,24 @@ def test_torch_program_with_graphs_runs_without_the_package(model, tmp_path):
     )
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True, cwd=tmp_path)
     outputs = torch.load(tmp_path / "outputs.pt")
-    resized = nn.functional.interpolate(images / 255, (96, 96), mode="bilinear", antialias=True)
-    graphs = model.graphs(resized, blocks=True)
+    graphs = model.graphs(to_batch(images / 255, (96, 96)), blocks=True)
     names = ["score", "anomaly_map", "node_map", "threshold", *(f"graph.{name}" for name in graphs)]
-    found = check(outputs, model, images / 255, names)
+    found = check(outputs, model, images / 255, names, tolerance=1e-5)
+    assert len(graphs) == 3 + 4 + 4
     for name, graph in graphs.items():
-        same = (found[f"graph.{name}"] == graph.edge_index).float().mean()
-        assert float(same) > 0.99  # rounding decides between candidates that are equally near
+        assert torch.equal(found[f"graph.{name}"], graph.edge_index)
 
 
-def test_convolutional_gaussian_and_pseudo_fusion(tmp_path):
-    model = fitted(autoencoder="conv", node_scorer="gaussian", fusion="pseudo", whiten=8)
-    file = model.export(tmp_path / "model.pt2")
-    with torch.no_grad():
-        outputs = torch.export.load(file).module()(IMAGES)
-    check(outputs, model, IMAGES, ["score", "anomaly_map", "node_map", "threshold"])
+def test_command(convolutional, tmp_path, capsys):
+    convolutional.save_pretrained(tmp_path / "model")
+    main(["export", "--model", str(tmp_path)])
+    assert capsys.readouterr().out.rstrip().endswith("MB)")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.onnx"]
+    outputs, names = run_onnx(tmp_path / "model.onnx", IMAGES)
+    check(outputs, convolutional, IMAGES, names)
 
 
-def test_mistakes(model, tmp_path, monkeypatch):
+def test_mistakes(model, convolutional, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"fit_statistics\(\) before an export"):
         ViGLAD("small", 96).export(tmp_path / "model.pt2")
     with pytest.raises(ValueError, match=r"ends in '.onnx' or '.pt2' \(got '.*model.pth'\)"):
@@ -122,9 +132,8 @@ def test_mistakes(model, tmp_path, monkeypatch):
         model.export(tmp_path / "none" / "model.pt2")
     with pytest.raises(ValueError, match=r"'dtype' to be 'float32' or 'uint8' \(got 'int8'\)"):
         model.export(tmp_path / "model.pt2", dtype="int8")
-    conv = fitted(autoencoder="conv")
     with pytest.raises(ValueError, match=r"ViGAutoEncoder to give graphs \(got ConvAutoEncoder\)"):
-        conv.export(tmp_path / "model.pt2", graphs=True)
+        convolutional.export(tmp_path / "model.pt2", graphs=True)
     monkeypatch.setattr("pyg_viglad.models.export.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'pyg-viglad\[export\]'"):
         model.export(tmp_path / "model.onnx")

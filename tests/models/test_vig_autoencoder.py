@@ -185,7 +185,7 @@ def test_block_graphs_are_neighbours_among_the_features_that_chose_them(dynamic,
         assert torch.equal(graph.edge_index, expected)
         unit = F.normalize(graph.x, dim=1)
         source, target = graph.edge_index
-        assert torch.allclose(graph.distance, (unit[source] - unit[target]).norm(dim=1).float())
+        assert torch.allclose(graph.distance, (unit[source] - unit[target]).norm(dim=1))
         assert (graph.distance.view(-1, 5).diff(dim=1) >= -1e-6).all()  # nearest first
 
 
