@@ -851,8 +851,8 @@ class ViGLAD(
                 :meth:`Shards.of_process_group() <pyg_viglad.scoring.Shards>`; ``train`` and ``validation``
                 are then tensors or datasets (default: this process alone).
             precision: Precision of the networks, see :meth:`predict`, of which it becomes the default
-                (default: ``"float32"``). Rounding shifts scores; statistics that are fitted in the
-                precision that will judge contain the shift. It is saved with the model.
+                (default: ``"float32"``), so that scores are standardised as they will be computed. It is
+                saved with the model.
 
         Raises:
             ValueError: If there are too few images, some that are read twice can be read only once, the
