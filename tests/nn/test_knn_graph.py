@@ -45,6 +45,14 @@ def test_knn_graph_equals_the_oracle(backend, loop, cosine, k, dilation):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("cosine", [True, False])
+def test_knn_graph_of_features_with_zeros(backend, cosine):
+    x = torch.randn(60, 6).relu()
+    expected = knn_graph_oracle(x, 5, cosine=cosine)
+    assert torch.equal(knn_graph(x, 5, cosine=cosine, backend=backend), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("cosine", [True, False])
 @pytest.mark.parametrize("loop", [True, False])
 def test_knn_graph_breaks_ties_by_index(backend, cosine, loop):
     x = signs(60)
@@ -124,7 +132,17 @@ def test_knn_graph_of_batches(backend, sizes, loop):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("cosine", [True, False])
-@pytest.mark.parametrize("sizes", [([4, 4], [6, 6]), ([4, 7], [6, 5]), ([3, 0, 2], [5, 0, 9])])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        ([4, 4], [6, 6]),
+        ([3, 3], [4, 4]),  # just enough candidates for the dilation
+        ([4, 4], [5, 7]),
+        ([4, 7], [6, 5]),
+        ([3, 0, 2], [5, 0, 9]),
+        ([3, 2, 0], [4, 4, 5]),
+    ],
+)
 def test_knn_graph_with_other_candidates(backend, cosine, sizes):
     batch, batch_y = (
         torch.repeat_interleave(torch.arange(len(part)), torch.tensor(part)) for part in sizes
@@ -360,7 +378,8 @@ def test_exported_equals_eager():
 
 def test_no_nodes():
     for batch in (None, torch.zeros(0, dtype=torch.long)):
-        assert knn_graph(torch.zeros(0, 3), 4, batch).shape == (2, 0)
+        none = knn_graph(torch.zeros(0, 3), 4, batch)
+        assert (none.shape, none.dtype) == ((2, 0), torch.int64)
     x = torch.randn(6, 3)
     last = knn_graph(x, 2, torch.zeros(6, dtype=torch.long), batch_size=2)  # a graph without any
     assert torch.equal(last, knn_graph(x, 2))

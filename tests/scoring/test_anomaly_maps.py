@@ -62,3 +62,4 @@ def test_a_peak_at_the_border_is_where_its_cell_lies(cell, pixel):
 
 def test_the_peak_of_a_constant_map_is_its_middle():
     assert peak(torch.ones(1, 5, 7)).tolist() == [2 * 7 + 3]
+    assert peak(torch.ones(1, 4, 6)).tolist() == [1 * 6 + 2]

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -213,7 +215,7 @@ def test_bad_values():
     for start, end in ((0.9, 0.9), (-0.1, 0.9), (0.9, 1.1)):
         with pytest.raises(ValueError, match="start < end"):
             MapCalibration(start, end)
-    for maps in (torch.tensor([[float("nan")]]), torch.zeros(0, 4, 4)):
+    for maps in (torch.tensor([[1.0, float("nan")]]), torch.zeros(0, 4, 4)):
         with pytest.raises(ValueError, match="finite validation maps"):
             MapCalibration(0, 1).fit(maps)
     for scores in ([], [1.0, float("inf")]):
@@ -226,7 +228,8 @@ def test_bad_values():
             Whitening(3, directions)
     with pytest.raises(ValueError, match="'shrinkage' above 0"):
         Whitening(3, 2, 0.0)
-    for vectors in (torch.zeros(1, 4), torch.zeros(4), torch.full((2, 4), float("nan"))):
+    Mahalanobis(4).fit(torch.eye(4)[:2])
+    for vectors in (torch.zeros(1, 4), torch.zeros(4), torch.tensor([[0.0] * 4, [math.nan] * 4])):
         with pytest.raises(ValueError, match="at least 2 finite"):
             Mahalanobis(4).fit(vectors)
 
