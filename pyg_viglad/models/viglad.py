@@ -283,6 +283,7 @@ class ViGLAD(
         channels: Width of the features that student and autoencoder imitate: the teacher's, or ``whiten``.
         fitted: Whether the model has scores, that is whether :meth:`fit_statistics` was called. It is known
             without a look at the device.
+        precision: Precision of the networks in which the statistics are fitted, ``"float32"`` before.
         threshold: Score above which an image is anomalous, a buffer ``[]``; NaN before fitting.
 
     Raises:
@@ -455,19 +456,14 @@ class ViGLAD(
             "node_scorer": node_scorer,
             "quantiles": list(quantiles),
             "threshold_quantile": threshold_quantile,
-            "precision": "float32",
         }
         self._hub_mixin_config = self.config
+        self.precision: Precision = "float32"
 
     @property
     def fitted(self) -> bool:
         """Whether :meth:`fit_statistics` was called."""
         return all(part.fitted for part in self.children() if isinstance(part, Statistics))
-
-    @property
-    def precision(self) -> Precision:
-        """Precision of the networks for which the statistics are fitted, see :meth:`fit_statistics`."""
-        return self.config["precision"]  # type: ignore[no-any-return]
 
     @property
     def fusion_weights(self) -> dict[str, float]:
@@ -922,7 +918,7 @@ class ViGLAD(
                 self.pseudo_fusion.fit(parts, pseudo)
             total = shards.gather(self._fuse(scores)[1])
             self.threshold = upper_quantile(total, self.threshold_quantile).to(self.threshold)
-        self.config["precision"] = precision
+        self.precision = precision
         self.eval()
 
     def _pseudo_parts(
@@ -996,7 +992,7 @@ class ViGLAD(
         return super().generate_model_card(*args, facts=facts, **kwargs)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        write_json(save_directory / "config.json", self.config)
+        write_json(save_directory / "config.json", {**self.config, "precision": self.precision})
 
     @classmethod
     def from_pretrained(
@@ -1059,7 +1055,7 @@ class ViGLAD(
             if isinstance(teacher, dict):
                 options["teacher"] = make_teacher(**teacher)
             model = cls(**options)
-            model.config["precision"] = precision
+            model.precision = precision
             model.load_state_dict(load_file(files[1]))
         except (RuntimeError, TypeError, SafetensorError) as error:
             reason = str(error).splitlines()[-1].strip()
