@@ -15,5 +15,5 @@ values = session.run(None, {"images": np.load(sys.argv[2])})
 found = dict(zip(names, values, strict=True))
 for number, (score, heat) in enumerate(zip(found["score"], found["anomaly_map"], strict=True)):
     row, column = np.unravel_index(heat.argmax(), heat.shape)
-    word = "anomalous" if score > found["threshold"] else "normal"
+    word = "normal" if score <= found["threshold"] else "anomalous"  # so is NaN
     print(f"image {number}: {word}, score {score:.2f}, most anomalous at x={column}, y={row}")

@@ -600,14 +600,14 @@ class ViGLAD(
     def forward(self, images: Tensor | Batch, precision: Precision | None = None) -> Prediction:
         """Computes scores and anomaly maps, in evaluation mode, whatever the autocast around.
 
-        Args:
-            images: Images ``[B, 3, H, W]`` in [0, 1], or a ``Batch`` with ``img``.
-            precision: See :meth:`predict`.
-
         No value is read back from the device, which may still be computing when this method returns; CUDA
         graphs can capture it. So, unlike :meth:`predict`, it does not raise where scores or maps are not
         finite, but such a score is anomalous. Images on another device than the CPU are not checked to lie
         in [0, 1].
+
+        Args:
+            images: Images ``[B, 3, H, W]`` in [0, 1], or a ``Batch`` with ``img``.
+            precision: See :meth:`predict`.
 
         Raises:
             ValueError: If the statistics are not fitted, or images are not ``[B, 3, H, W]`` in [0, 1].
