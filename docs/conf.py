@@ -18,6 +18,7 @@ smartquotes = False  # else --resume has a dash
 html_theme = "furo"
 html_title = f"pyg_viglad {release}"
 html_static_path = ["_static"]
+html_css_files = ["phone.css"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the notebooks are stored with their outputs
