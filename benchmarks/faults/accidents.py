@@ -60,10 +60,9 @@ def check(repeats: int = 30) -> Iterator[Outcome]:
         folder = Path(name)
         yield _killed_training(folder, repeats)
         yield _killed_saving(folder, repeats)
-        half = (repeats + 1) // 2
-        yield _killed_grid(folder, half)
-        yield from _full_disk(folder, half)
-        yield _damaged_checkpoint(folder, half)
+        yield _killed_grid(folder, repeats)
+        yield from _full_disk(folder, repeats)
+        yield _damaged_checkpoint(folder, repeats)
         yield _two_runs(folder)
 
 
@@ -96,10 +95,15 @@ def _run(*arguments: object) -> int:
     return process.exitcode or 0
 
 
-def _kill(share: float, seconds: float, *arguments: object) -> float:
-    """Kills a command after a share of the seconds that it may take; returns how many it may take."""
-    start = time.monotonic()
+def _kill(share: float, seconds: float, output: Path, *arguments: object) -> float:
+    """Kills a command after a share of its seconds, counted from its output folder on.
+
+    Returns how many these seconds are.
+    """
     process = _start(_command, *arguments)
+    while not output.is_dir() and process.is_alive():
+        time.sleep(0.01)
+    start = time.monotonic()
     process.join(share * seconds)
     ended = process.exitcode is not None
     process.kill()
@@ -109,17 +113,15 @@ def _kill(share: float, seconds: float, *arguments: object) -> float:
 
 def _killed_training(folder: Path, repeats: int) -> Outcome:
     """Kills a training at moments spread over its whole length, and resumes it."""
-    log = folder / "log"
-    start = time.monotonic()
-    assert _run([*TRAIN, "--output", str(folder / "whole")], log) == 0, log.read_text()
-    seconds = time.monotonic() - start
+    log, whole = folder / "log", folder / "whole"
+    seconds = _kill(1, 600, whole, [*TRAIN, "--output", str(whole)], log)
     files = ("model/model.safetensors", "model/config.json")
-    expected = [(folder / "whole" / file).read_bytes() for file in files]
+    expected = [(whole / file).read_bytes() for file in files]
     wrong, phases = 0, Counter[str]()
     for number in random.sample(range(repeats), repeats):
         part = folder / "part"
         command = [*TRAIN, "--output", str(part)]
-        seconds = _kill((number + random.random()) / repeats, seconds, command, log)
+        seconds = _kill((number + random.random()) / repeats, seconds, part, command, log)
         phases[_phase(part)] += 1
         resume = ["--resume"] if (part / "config.yaml").is_file() else []
         code = _run([*command, *resume], log)
@@ -188,16 +190,16 @@ def _killed_grid(folder: Path, repeats: int) -> Outcome:
     def scores(output: Path) -> dict[str, bytes]:
         return {f.parent.name: f.read_bytes() for f in output.glob("cells/*/scores.csv")}
 
-    start = time.monotonic()
-    assert _run([str(config), "--output", str(folder / "grid")], log, True) == 0, log.read_text()
-    seconds = time.monotonic() - start
-    expected, wrong = scores(folder / "grid"), 0
+    whole, part = folder / "grid", folder / "part"
+    seconds = _kill(1, 600, whole, [str(config), "--output", str(whole)], log, True)
+    expected, wrong = scores(whole), 0
+    assert expected, log.read_text()
+    command = [str(config), "--output", str(part)]
     for number in random.sample(range(repeats), repeats):
-        command = [str(config), "--output", str(folder / "part")]
-        seconds = _kill((number + random.random()) / repeats, seconds, command, log, True)
+        seconds = _kill((number + random.random()) / repeats, seconds, part, command, log, True)
         code = _run(command, log, True)
-        wrong += code != 0 or scores(folder / "part") != expected
-        shutil.rmtree(folder / "part")
+        wrong += code != 0 or scores(part) != expected
+        shutil.rmtree(part)
     return Outcome("kill -9 of a grid, then again", repeats, "the scores of a whole one", wrong)
 
 
