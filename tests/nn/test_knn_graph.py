@@ -216,8 +216,8 @@ def test_equal_graphs_share_a_product(scores):
 
 
 def test_no_value_is_read_from_the_device():
-    # Fake tensors hold no values: whatever reads one raises.
-    with FakeTensorMode():
+    # Fake tensors hold no values: whatever reads one raises. No GPU is needed for them.
+    with FakeTensorMode(), torch.device("cuda"):
         x, y = torch.randn(3136, 48), torch.randn(784, 48)
         assert knn_graph(x, 9, **VIG, dilation=2).shape == (2, 9 * 3136)
         assert knn_graph(x, 9, y=y, max_memory=2**20).shape == (2, 9 * 3136)
