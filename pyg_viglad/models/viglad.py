@@ -891,6 +891,8 @@ class ViGLAD(
                             views.append(self.teacher_features(normal.flip(dim)))
             if not vectors:
                 raise ValueError("Expected at least one training image (got none)")
+            # The old one does not fit new statistics: without a new one no image is judged.
+            self.threshold = torch.full_like(self.threshold, torch.nan)
             self.gaussian.fit(shards.gather(torch.cat(vectors)))
             if scorer is not None:
                 scorer.fit(node_features, list(mirrors.values()), shards)
@@ -1062,9 +1064,9 @@ class ViGLAD(
             raise ValueError(
                 f"Expected weights that fit the config in '{name}' ({reason})"
             ) from error
-        broken = _first_not_finite(
-            {k: v for k, v in model.state_dict().items() if k != "threshold" or model.fitted}
-        )
+        state = model.state_dict()
+        threshold = state.pop("threshold")  # last: what is broken may have left it at NaN
+        broken = _first_not_finite({**state, "threshold": threshold if model.fitted else None})
         if broken:
             raise ValueError(f"Expected finite weights and statistics in '{name}' (got {broken})")
         return model.eval()

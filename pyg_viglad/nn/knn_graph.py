@@ -461,6 +461,8 @@ def _check(
             )
         if bool((vector[1:] < vector[:-1]).any()):
             raise ValueError(f"Expected '{label}' to be sorted (got a lower number after a higher)")
+        if vector.numel() and int(vector[0]) < 0:
+            raise ValueError(f"Expected '{label}' to be at least 0 (got {int(vector[0])})")
         if batch_size is not None and vector.numel() and int(vector[-1]) >= batch_size:
             raise ValueError(
                 f"Expected '{label}' to be below batch_size = {batch_size} (got {int(vector[-1])})"

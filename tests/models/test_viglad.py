@@ -754,6 +754,16 @@ def test_thresholds_and_statistics_must_be_finite(whole, tmp_path):
             ViGLAD.from_pretrained(tmp_path).predict(images)
 
 
+def test_a_refit_that_fails_judges_no_image(whole):
+    images = normal_images(2)
+    with pytest.raises(ValueError, match="at least one validation image"):
+        whole.fit_statistics(normal_images(4, seed=5), [])
+    with pytest.raises(ValueError, match="got nan in 'threshold'"):
+        whole.predict(images)
+    whole.fit_statistics(normal_images(4, seed=5), images)
+    assert whole.predict(images).score.isfinite().all()
+
+
 def test_overflow_names_the_network(whole):
     images, broken = normal_images(2), copy.deepcopy(whole)
     for layer in (broken.student.conv3, broken.student.conv4):

@@ -432,6 +432,7 @@ def test_fewer_candidates_lower_the_dilation():
         ({"flow": "up"}, "'flow' to be .*got 'up'"),
         ({"backend": "pyg"}, "got 'pyg'"),
         ({"max_memory": 0}, r"'max_memory' to be at least 1 \(got 0\)"),
+        ({"batch": torch.tensor([-1] + [0] * 7)}, "'batch' to be at least 0"),
     ],
 )
 def test_bad_input(kwargs, match):
