@@ -95,17 +95,25 @@ def _run(*arguments: object) -> int:
     return process.exitcode or 0
 
 
-def _kill(share: float, seconds: float, output: Path, *arguments: object) -> float:
+def _kill(
+    share: float,
+    seconds: float,
+    output: Path,
+    command: Sequence[str],
+    log: Path,
+    grid: bool = False,
+) -> float:
     """Kills a command after a share of its seconds, counted from its output folder on.
 
-    Returns how many these seconds are.
+    Returns how many these seconds are. One that ends before must not have failed.
     """
-    process = _start(_command, *arguments)
+    process = _start(_command, command, log, grid)
     while not output.is_dir() and process.is_alive():
         time.sleep(0.01)
     start = time.monotonic()
     process.join(share * seconds)
     ended = process.exitcode is not None
+    assert process.exitcode in (None, 0), log.read_text()
     process.kill()
     process.join()
     return time.monotonic() - start if ended else seconds
