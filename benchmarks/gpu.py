@@ -1,4 +1,4 @@
-"""Is everything right on a GPU, and how fast is it there?
+"""Checks of a GPU against the CPU, and timings there.
 
 First come checks: operators, networks and scores on the GPU against the CPU. Then tables: nearest neighbours
 against the matrix product that they need, aggregation against a copy of as many bytes, the autoencoder as it
@@ -284,7 +284,7 @@ def medians(
 
 
 def peak(function: Callable[[], object], device: str) -> str:
-    """Returns the megabytes that a call takes beyond what is there: a CUDA graph keeps its own."""
+    """Returns the peak memory of a call beyond what is allocated, in MB, without the pool of a CUDA graph."""
     if device == "cpu":
         return "-"
     torch.cuda.synchronize()

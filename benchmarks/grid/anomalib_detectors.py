@@ -157,7 +157,7 @@ class BackboneDetector(AnomalibDetector):
         return _Backbone(features, named)
 
     def _collect(self, train: Any) -> int:
-        """Shows all training images to a model that collects their features."""
+        """Passes all training images through the model, which collects their features."""
         self.model.train()
         number = 0
         for images in self._images(train):
@@ -172,7 +172,7 @@ class PatchCoreDetector(BackboneDetector):
 
     Args:
         coreset_ratio: Share of the normal patches that is kept, in (0, 1] (paper: 0.25, 0.1 or 0.01).
-        num_neighbors: Neighbours that weigh the score; 1 leaves the weight out.
+        num_neighbors: Neighbours in PatchCore's re-weighting of the score; 1 disables it.
         **kwargs: See :class:`BackboneDetector`; the strides are 8 and 16 by default.
     """
 

@@ -13,7 +13,7 @@ __all__ = ["Cell"]
 # Raised when a cell of the same parameters would give another result.
 _FORMAT = 2
 # Parameters that are files or folders: a file counts by its content, a folder by its name.
-_PATHS = ("root", "teacher", "teacher_weights", "weights", "penalty")
+_PATHS = ("root", "teacher", "teacher_weights", "encoder_weights", "weights", "penalty")
 # Options that change only the test images: cells that differ in nothing else share a fit.
 _TEST_OPTIONS = {
     "digit_anatomy": ("num_wrong_cells", "defects", "num_test_good", "num_test_anomalous"),

@@ -22,11 +22,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the tables: a model's score (default: its first), or what is missing and why."""
+    """A column of the tables: a model's score (default: its first)."""
 
     model: str = ""
     score: str = ""
-    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,8 +165,7 @@ def read_grid(
         for name, entry in _mapping(config.columns or {}, "columns").items()
     } or {name: Column(name) for name in models}
     for name, column in columns.items():
-        if not column.missing:
-            _among([column.model], models, f"'model' of columns.{name}")
+        _among([column.model], models, f"'model' of columns.{name}")
     tables = [TableEntry()]
     if config.tables is not None:
         tables = [

@@ -55,7 +55,7 @@ def _plot_ablation(grid: Grid, rows: pd.DataFrame, path: Path) -> list[Path]:
 def _plot_maps(grid: Grid, data: str, category: str, output: Path, path: Path) -> list[Path]:
     """Maps of all models on the same images, calibrated alike (Figure 3)."""
     # A model whose columns show A_n alone need not have trained what its maps come from.
-    columns = [c for c in grid.columns.values() if not c.missing and c.score != "A_n"]
+    columns = [c for c in grid.columns.values() if c.score != "A_n"]
     models = {column.model for column in columns}
     shown, maps = {}, {}
     for cell in grid.cells:

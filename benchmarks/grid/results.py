@@ -66,17 +66,29 @@ def read_results(grid: Grid, output: Path) -> pd.DataFrame:
         ``data``, ``category``, ``model``, ``seed``, ``score``, ``metric``, ``kind`` and ``value`` in
         [0, 1]; and, of the whole cell, ``fit_seconds``, ``predict_seconds``, ``key``, ``test_images``,
         ``steps``, ``parameters`` (trained ones, in millions) and ``place`` (device and threads).
+
+    Raises:
+        ValueError: If models of one data set, category and seed had different numbers of images.
     """
     rows = []
+    splits: dict[tuple[str, str, int], dict[str, int]] = {}
     for cell in grid.cells:
         file = cell_folder(output, cell) / RESULT
         if not file.is_file():
             continue
         result = json.loads(file.read_text(encoding="utf-8"))
-        images = {k: n for k, n in result["images"].items() if k not in ("train", "validation")}
+        place, split = (cell.data, cell.category, cell.seed), result["images"]
+        if splits.setdefault(place, split) != split:
+            raise ValueError(
+                f"Expected the same images for all models of {cell.data} / {cell.category} / seed "
+                f"{cell.seed} (got {splits[place]} and, in {file.parent}, {split}): remove the older "
+                "results"
+            )
+        images = {k: n for k, n in split.items() if k not in ("train", "validation")}
         environment = result["environment"]
         whole = (
-            result["seconds"]["fit"],
+            # The seconds of a resumed fit are those of its last part.
+            math.nan if result["facts"].get("resumed") else result["seconds"]["fit"],
             result["seconds"]["predict"],
             cell.key,
             sum(images.values()),
@@ -110,7 +122,7 @@ def column_rows(rows: pd.DataFrame, column: Column, metric: str) -> pd.DataFrame
         ValueError: If the model has no such score.
     """
     found = rows[rows.model == column.model]
-    if column.missing or found.empty:
+    if found.empty:
         return found.iloc[:0]
     known = list(found.score.unique())
     score = column.score or known[0]
@@ -162,7 +174,7 @@ class Table(NamedTuple):
         caption: What the figures are.
         values: Means by data set, category, kind and source (rows) and column; NaN where there is none.
         texts: The same as they are printed.
-        notes: Sentences below: publications, and what is missing.
+        notes: Sentences below: the publications.
     """
 
     metric: str
@@ -264,10 +276,9 @@ def build_tables(grid: Grid, rows: pd.DataFrame) -> list[Table]:
                 texts[(*place, title)] = ["" if f is None else f"{f:.1f}" for f in figures]
         index = pd.MultiIndex.from_tuples(list(values), names=[*ROW, "source"])
         columns = list(grid.columns)
-        notes = [f"{name}: {c.missing}." for name, c in grid.columns.items() if c.missing]
         shown = index.get_level_values("source")
         sources = [PUBLISHED[name] for name in grid.published]
-        notes += [f"{s.title}: {s.note}" for s in sources if s.title in shown]
+        notes = [f"{s.title}: {s.note}" for s in sources if s.title in shown]
         tables.append(
             Table(
                 entry.metric,
@@ -325,7 +336,9 @@ def format_costs(rows: pd.DataFrame) -> str:
         parameters=("parameters", "first"),
         place=("place", lambda places: "; ".join(sorted(set(places)))),
     )
-    costs = costs.assign(fit=costs.fit.map("{:.1f}".format), each=costs.each.map("{:.1f}".format))
+    costs = costs.assign(
+        fit=costs.fit.map("{:.1f}".format).replace("nan", "-"), each=costs.each.map("{:.1f}".format)
+    )
     table = costs.reset_index().to_markdown(
         index=False,
         headers=[
@@ -343,5 +356,5 @@ def format_costs(rows: pd.DataFrame) -> str:
     )
     return (
         "Seconds of a cell, mean over its categories and seeds. Categories with the same training images "
-        f"share a fit.\n\n{table}\n"
+        f"share a fit. Further features (``also_features``) take a second pass of the networks.\n\n{table}\n"
     )

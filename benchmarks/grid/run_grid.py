@@ -127,7 +127,7 @@ def run_grid(
 def _run_in_processes(
     jobs: list[list[Job]], workers: int, device: str, threads: int, report: GroupReport
 ) -> None:
-    """Runs every group in a process of its own, so many at a time; a process that dies costs its group."""
+    """Runs every group in its own process, ``workers`` at a time; a crash fails only that group."""
     context = multiprocessing.get_context("spawn")
     gpus = torch.cuda.device_count() if device == "cuda" else 0
     free = [f"cuda:{number % gpus}" if gpus else device for number in range(workers)]
@@ -178,7 +178,7 @@ def _run_on_ray(
     """Runs groups as Ray tasks, spread over all nodes.
 
     This repository, data and weights have to be at the same paths on every node. The output folder need
-    not be shared: what a cell leaves comes back with its outcome and is written here.
+    not be shared: results, scores and examples come back and are written here; kept models do not.
     """
     # A task without a GPU keeps the GPUs it can see.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -29,10 +29,10 @@ class ViGLADDetector:
     """ViGLAD with all its options, and every score of one training.
 
     The scores are ``A`` (the paper's: maps and Mahalanobis distance, fused as PUAD does), ``A_r`` (the
-    maps alone: with ``autoencoder="conv"`` this is EfficientAD, and ``A`` is PUAD), ``A_f`` (the
-    distance alone), ``A_r:local`` and ``A_r:global`` (the maximum of either map) and, with
-    ``node_scorer``, ``A_n`` and ``A+A_n``. Each of ``also_features`` adds ``A:<feature>`` and
-    ``A_f:<feature>`` from the same weights (Table 5 of the paper).
+    maps alone), ``A_f`` (the distance alone), ``A_r:local`` and ``A_r:global`` (the maximum of either map)
+    and, with ``node_scorer``, ``A_n`` and ``A+A_n``. With ``autoencoder="conv"`` and
+    ``losses="efficientad"``, ``A_r`` is EfficientAD's score and ``A:student_first`` is PUAD's. Each of
+    ``also_features`` adds ``A:<feature>`` and ``A_f:<feature>`` from the same weights (Table 5 of the paper).
 
     Args:
         image_size: Height and width of the images.

@@ -1,4 +1,4 @@
-"""How fast is the aggregation of ``MaxRelativeConv``, forward and backward?
+"""Run time of the aggregation of ``MaxRelativeConv``, forward and backward.
 
 Compares, in one process and on the same graph, pyg_viglad's two ways (for the edges of ``knn_graph``, and
 for the same in any order) with PyG's default max aggregation of x_j - x_i, with torch-scatter's segments
@@ -55,7 +55,7 @@ def least_bytes(x: Tensor, k: int) -> tuple[int, int]:
 
 
 def copying(size: int, device: str = "cpu") -> Callable[[], Tensor]:
-    """Returns what reads and writes so many bytes together."""
+    """Returns a function that reads and writes ``size`` bytes in total."""
     source, target = (torch.zeros(size // 2, dtype=torch.uint8, device=device) for _ in range(2))
     return lambda: target.copy_(source)
 

@@ -1,7 +1,7 @@
 """Run the scripts of speed and memory, and write their tables into RESULTS.md.
 
-Each script's output is kept in ``--runs`` as NAME-THREADS.md and is used again unless ``--again``, so an
-interrupted collection resumes where it was. The tables stand between two markers, at the end if the
+Each script's output is kept in ``--runs`` as NAME-THREADS.md; with ``--resume`` those that are there are not
+run again. The tables stand between two markers, at the end if the
 markers are not there yet. What follows ``--`` is handed to every script.
 
     python -m benchmarks.speed.collect --threads 1 2
@@ -22,9 +22,7 @@ NAMES = (
     "aggregation",
     "autoencoder",
     "pyramid",
-    "hypergraph",
     "memory",
-    "scaling",
     "train_step",
     "latency",
 )
@@ -41,14 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/bench"))
     parser.add_argument("--results", type=Path, default=_ROOT / "benchmarks" / "RESULTS.md")
-    parser.add_argument("--again", action="store_true", help="repeat what is there already")
+    parser.add_argument("--resume", action="store_true", help="keep outputs that are there")
     args = parser.parse_args(own)
     args.runs.mkdir(parents=True, exist_ok=True)
     failed = []
     for name in args.only:
         for threads in args.threads:
             path = args.runs / f"{name}-{threads}.md"
-            if args.again or not path.is_file():
+            if not (args.resume and path.is_file()):
                 print(f"{name}, {threads} threads ...", file=sys.stderr, flush=True)
                 output = run(name, threads, handed)
                 if output is None:

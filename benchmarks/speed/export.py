@@ -1,4 +1,4 @@
-"""Do exported programs answer as the model does, and how fast are they?
+"""Accuracy and latency of exported programs.
 
 Exports a trained detector, judges all test images with every program, one at a time, and times that: the
 model, its torch.export program, with --compile that program compiled by Inductor, and ONNX by onnxruntime.

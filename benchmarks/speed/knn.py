@@ -1,4 +1,4 @@
-"""How fast is ``knn_graph``?
+"""Run time of ``knn_graph`` against other searches.
 
 Compares, in one process and on the same features, pyg_viglad's ``knn_graph`` with torch-cluster's and
 faiss's flat index (where installed), with scikit-learn's brute force, and with the dense formula of the

@@ -1,4 +1,4 @@
-"""How fast does ViGLAD score an image, against anomalib's EfficientAd-S in the same precision?
+"""Latency of one image against anomalib's EfficientAd-S in the same precision.
 
 EfficientAD's protocol: one image at a time, from the image in the CPU's memory to its score and map there,
 after a warm-up, in one process and in turns. ViGLAD computes all its maps and scores, with statistics fitted
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def scorings(
     args: argparse.Namespace, image: Tensor, precision: str
 ) -> dict[str, Callable[[], object]]:
-    """Returns what takes an image on the CPU to its score and map on the CPU, by name."""
+    """Returns, by name, functions that score one image, from CPU memory back to it."""
     size, device = args.image_size, args.device
     runs: dict[str, Callable[[], object]] = {}
     if size >= 256:
@@ -53,15 +53,16 @@ def scorings(
         runs[f"ViGLAD-{kind[0].upper()}"] = scoring(model, image, device)
     model = fitted_viglad("small", "conv", size, precision).to(device)
     runs["ViGLAD-S, convolutional autoencoder"] = scoring(model, image, device)
-    model = fitted_viglad("small", "vig", size, precision)
     if args.onnx and precision == "float32":
         from benchmarks.speed.export import run_onnx
 
+        model = fitted_viglad("small", "vig", size, precision)
         with TemporaryDirectory() as folder:
             program = run_onnx(model.export(Path(folder) / "model.onnx"), args.threads)
         runs["ViGLAD-S, ONNX"] = lambda: program(image)
     if args.compile:
         torch._inductor.config.freezing = True
+        model = fitted_viglad("small", "vig", size, precision)
         for network in (model.teacher, model.student, model.autoencoder):
             network.compile()
         runs["ViGLAD-S, compiled"] = scoring(model.to(device), image, device)

@@ -1,8 +1,8 @@
-"""How much memory do ``knn_graph`` and the aggregation take beyond their inputs?
+"""Peak memory of ``knn_graph`` and the aggregation beyond their inputs.
 
 Every figure is the highest resident memory of a process of its own, less what it held before the call,
 as Linux reports it; elsewhere there is no figure. The output counts: it is 16 bytes an edge for graphs,
-and one gradient for aggregations. A bound on ``knn_graph`` is the argument ``max_memory``, in MB.
+and one gradient for aggregations. A bound on ``knn_graph`` is the argument ``max_memory``, in MiB.
 
     python -m benchmarks.speed.memory --threads 1
 """
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--channels", type=int, default=48)
     parser.add_argument("--k", type=int, default=9)
     parser.add_argument("--dilation", type=int, default=2)
-    parser.add_argument("--bounds", type=int, nargs="*", default=[1, 64], help="in MB")
+    parser.add_argument("--bounds", type=int, nargs="*", default=[1, 64], help="in MiB")
     args = parser.parse_args(arguments)
     start(args)
     sizes = {"channels": args.channels, "k": args.k, "dilation": args.dilation}
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     cases += [("aggregation", name, 0) for name in aggregations(edge_index, 1, 1)]
     rows = []
     for what, name, bound in cases:
-        row = {"what": what, "by": f"{name}, bound {bound} MB" if bound else name}
+        row = {"what": what, "by": f"{name}, bound {bound} MiB" if bound else name}
         for nodes in args.nodes:
             values = [
                 peak_memory(
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
                 )
                 for _ in range(args.rounds)
             ]
-            row[f"MB at N = {nodes:,}"] = f"{max(values):.1f}"
+            row[f"MiB at N = {nodes:,}"] = f"{max(values):.1f}"
         rows.append(row)
     print(markdown(pd.DataFrame(rows).set_index("what"), "what"))
 
@@ -65,7 +65,7 @@ def peak_memory(what: str, name: str, threads: int, **sizes: int) -> float:
         **sizes: ``nodes``, ``channels``, ``k``, ``dilation`` and ``max_memory`` (0: the default).
 
     Returns:
-        MB beyond the inputs (features, and edges for the aggregation), or NaN where it cannot be read.
+        MiB beyond the inputs (features, and edges for the aggregation), or NaN where it cannot be read.
     """
     request = {"what": what, "name": name, "threads": threads, **sizes}
     return measure_apart("memory", request, threads)
@@ -94,7 +94,7 @@ def _measure(request: dict[str, Any]) -> float:
 
 
 def peak_beyond(run: Callable[[], object]) -> float:
-    """Returns the MB that a call takes at its peak beyond what the process held, NaN if unknown."""
+    """Returns the MiB that a call takes at its peak beyond what the process held, NaN if unknown."""
     if not _RESET.exists():
         return float("nan")
     ctypes.CDLL(None).malloc_trim(0)
@@ -120,7 +120,7 @@ def _prepare(request: dict[str, Any], nodes: int) -> Callable[[], object]:
 
 
 def _status(name: str) -> float:
-    """Reads a line of the process's status, in MB."""
+    """Reads a line of the process's status, in MiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         functions = {name: partial(infer, net, images) for name, net in networks.items()}
         label = f"batch {batch_size}: "
         table = of_ours(time_in_turns(functions, args.rounds), label=label)
-        table[f"{label}MB"] = [
+        table[f"{label}MiB"] = [
             peak_memory(name, args.threads, args.variant, batch_size) for name in networks
         ]
         parts.append(table)
@@ -167,7 +167,7 @@ def infer(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def peak_memory(name: str, threads: int, *request: Any) -> float:
-    """Measures one forward pass in a new process, in MB; NaN where it cannot be read."""
+    """Measures one forward pass in a new process, in MiB; NaN where it cannot be read."""
     return measure_apart("pyramid", [name, threads, *request], threads)
 
 

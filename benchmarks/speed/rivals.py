@@ -1,4 +1,4 @@
-"""Other ways to the same graphs and aggregations: those of the libraries, and of the ViG reference."""
+"""Competing implementations of neighbour search and max aggregation."""
 
 import importlib.util
 from collections.abc import Callable
@@ -109,7 +109,7 @@ def dense_gather(x: Tensor, edge_index: Tensor, k: int) -> Tensor:
 def aggregations(
     edge_index: Tensor, k: int, channels: int
 ) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Returns all installed ways from ``x`` to the largest differences over k edges per node."""
+    """Returns every installed implementation of max_j(x_j - x_i) over k edges per node."""
     conv = MaxRelativeConv(channels, channels, heads=1)
     device, number = edge_index.device, edge_index.size(1)
     shuffled = edge_index[:, torch.randperm(number, device=device)]

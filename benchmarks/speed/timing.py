@@ -55,7 +55,7 @@ def describe(device: str) -> str:
     """Returns names and versions of a device, its driver, and what runs on it."""
     model = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
     versions = [f"Python {platform.python_version()}"]
-    for package in ("torch", "torch_geometric", "anomalib"):
+    for package in ("pyg_viglad", "torch", "torch_geometric", "anomalib"):
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
@@ -134,7 +134,7 @@ def time_in_turns(
 
 
 def of_ours(times: "pd.DataFrame", own: str = "pyg_viglad", label: str = "") -> "pd.DataFrame":
-    """Returns median times, and how many times as long as ours each takes, a row per function.
+    """Returns median times and their ratios to ours (2.00x is twice as long), a row per function.
 
     The ratio is the median of those within each round.
 

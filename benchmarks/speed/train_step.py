@@ -1,8 +1,9 @@
-"""How fast is a training step of ViGLAD, against anomalib's EfficientAd-S in the same precision?
+"""Run time of a training step against anomalib's EfficientAd-S in the same precision.
 
 A step is forward, backward and Adam, with one image and one penalty image, in one process and in turns.
-ViGLAD has the small student and the paper's losses; "cached" steps are given the teacher's output, as
-training on a CPU is. anomalib's step is that of its Lightning model: its own networks (with the teacher's
+ViGLAD has the small student and the paper's losses, without augmented images, which saves a pass of teacher
+and student; a row has EfficientAD's losses. "Cached" steps are given the teacher's output, as training on a
+CPU is. anomalib's step is that of its Lightning model: its own networks (with the teacher's
 weights that ship here), its own losses. In bfloat16 both compute their networks under autocast.
 
     python -m benchmarks.speed.train_step --threads 1
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, kind in (("ViGLAD-S", "vig"), ("ViGLAD-S, convolutional autoencoder", "conv")):
             for cached in (False, True):
                 some[name + ", cached" * cached] = our_step(image, penalty, kind, half, cached)
+            some[f"{name}, EfficientAD's losses"] = our_step(
+                image, penalty, kind, half, losses="efficientad"
+            )
     counts = {name: operations(step) for name, step in steps["float32"].items()}
     table = compare_precisions(steps, args.rounds, args.warmup, args.device)
     table["10^9 multiply-adds"] = [f"{counts[name]:.1f}" for name in table.index]
@@ -80,10 +84,15 @@ def in_bfloat16(network: torch.nn.Module, device: str) -> None:
 
 
 def our_step(
-    image: Tensor, penalty: Tensor, autoencoder: Any, half: bool, cached: bool
+    image: Tensor,
+    penalty: Tensor,
+    autoencoder: Any,
+    half: bool,
+    cached: bool = False,
+    losses: Any = "paper",
 ) -> Callable[[], None]:
     """Returns the step of ``ViGLADModule``, with its optimiser, but without Lightning."""
-    model = ViGLAD("small", image.size(-1), autoencoder=autoencoder).to(image.device)
+    model = ViGLAD("small", image.size(-1), autoencoder=autoencoder, losses=losses).to(image.device)
     model.fit_teacher_statistics(image)
     known = None
     if cached:

@@ -1,4 +1,4 @@
-"""Do graphs tell anomalies? What Figure 5 of the paper claims, measured on trained models.
+"""How well changes of neighbourhoods detect anomalies (Figure 5 of the paper), on trained models.
 
 Of a normal image two graphs of a model should be the same, of an anomalous one they should differ. The
 pairs: the graph that enters the autoencoder and the one of its decoder (as the paper draws them), and the

@@ -2,7 +2,7 @@
 
     python -m benchmarks.studies.operators
 
-writes the document anew. A test compares all of it but the times with what it computes itself.
+rewrites that document. A test recomputes all of it except the times.
 """
 
 import contextlib

@@ -31,6 +31,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(arguments)
+    if len(args.model) != len(args.data):
+        parser.error(
+            f"Expected a data set for each model (got {len(args.data)}, {len(args.model)})"
+        )
     torch.set_num_threads(args.threads)
     for model, data, options in zip_longest(args.model, args.data, args.options):
         table = compare(model, data, options).to_markdown(index=False, disable_numparse=True)

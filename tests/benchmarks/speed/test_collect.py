@@ -34,16 +34,16 @@ def test_tables_come_between_the_markers_and_the_rest_stays(tmp_path, started):
     tables = [line for line in text.splitlines() if line.startswith("| ")]
     assert tables == [f"| {n} {t} --nodes 5 |" for n in ("knn", "memory") for t in (1, 2)]
     assert "### knn, 2 threads" in text
-    assert main(arguments(tmp_path, "--only", "knn")) == 0
+    assert main(arguments(tmp_path, "--only", "knn", "--resume")) == 0
     assert results.read_text(encoding="utf-8") == text
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_outputs_are_used_again_unless_asked_for_anew(tmp_path, started):
+def test_outputs_are_kept_only_where_asked(tmp_path, started):
     main(arguments(tmp_path, "--only", "knn", "--threads", "1"))
-    main(arguments(tmp_path, "--only", "knn"))
+    main(arguments(tmp_path, "--only", "knn", "--resume"))
     assert started == [("knn", 1), ("knn", 2)]
-    main(arguments(tmp_path, "--only", "knn", "--threads", "2", "--again"))
+    main(arguments(tmp_path, "--only", "knn", "--threads", "2"))
     assert started[2:] == [("knn", 2)]
 
 

@@ -11,12 +11,10 @@ from threadpoolctl import threadpool_limits
 from benchmarks.speed import (
     aggregation,
     autoencoder,
-    hypergraph,
     knn,
     memory,
     models,
     pyramid,
-    scaling,
 )
 from benchmarks.speed.memory import peak_memory
 from benchmarks.speed.rivals import searches
@@ -151,7 +149,7 @@ def test_rival_uses_its_own_search_and_aggregation():
     assert len(seen) == before
 
 
-def test_memory_and_scaling(monkeypatch, capsys):
+def test_memory(monkeypatch, capsys):
     asked = []
 
     def peak(what, name, threads, **sizes):
@@ -161,14 +159,8 @@ def test_memory_and_scaling(monkeypatch, capsys):
     monkeypatch.setattr(memory, "peak_memory", peak)
     memory.main(["--nodes", "100", "200", "--bounds", "3"])
     rows = table(capsys.readouterr().out)
-    assert rows[1] == ["knn_graph", "pyg_viglad, bound 3 MB", "1.0", "2.0"]
+    assert rows[1] == ["knn_graph", "pyg_viglad, bound 3 MiB", "1.0", "2.0"]
     assert asked[2][2]["max_memory"] == 3 * 2**20
-    monkeypatch.setattr(scaling, "peak_memory", peak)
-    monkeypatch.setattr(scaling, "times_of", lambda nodes, *_, **__: [nodes**2, nodes**2])
-    scaling.main(["--sides", "14", "28", "56", "112"])
-    shown = capsys.readouterr().out
-    assert table(shown)[1] == ["784", "614656", "614656", "7.84", "7.84"]
-    assert "time with N^2.00, peak memory beyond the inputs with N^1.00" in shown
 
 
 @pytest.mark.skipif(not LINUX, reason="peak memory can be read on Linux only")
@@ -180,38 +172,9 @@ def test_peak_memory_of_a_process():
     assert 0 <= ours < 100
 
 
-@pytest.mark.skipif(not LINUX, reason="peak memory can be read on Linux only")
-def test_peak_memory_of_an_aggregation():
-    sizes = {"nodes": 2500, "channels": 8, "k": 3, "dilation": 1}
-    assert 0 <= peak_memory("aggregation", "pyg_viglad", 1, **sizes) < 100
-
-
-def test_times_of_a_few_nodes():
-    assert min(scaling.times_of(50, 1, channels=8, k=3, dilation=1)) > 0
-
-
 def test_pyramid(capsys, monkeypatch):
     monkeypatch.setattr(pyramid, "peak_memory", lambda *_: 1.0)
     pyramid.main(["--batch-sizes", "2", "--rounds", "1"])
     rows = table(capsys.readouterr().out)
     assert [row[0] for row in rows] == ["pyg_viglad", "dense formula (ViG)"]
     assert float(rows[1][-1]) < 1e-12  # the same neighbours
-
-
-def test_hypergraph(capsys, monkeypatch):
-    monkeypatch.setattr(hypergraph, "peak_memory", lambda *_: 1.0)
-    hypergraph.main(["--batch-sizes", "1", "2", "--nodes", "60", "--rounds", "1"])
-    rows = table(capsys.readouterr().out)
-    assert [row[0] for row in rows] == list(hypergraph.WAYS)
-    assert rows[0][2] == rows[0][5] == "1.00x"
-    monkeypatch.setitem(hypergraph.WAYS, "wrong", lambda x, first: 0 * first)
-    with pytest.raises(RuntimeError, match="'wrong' differs"):
-        hypergraph.main(["--nodes", "60", "--rounds", "1"])
-
-
-@pytest.mark.skipif(not LINUX, reason="peak memory can be read on Linux only")
-def test_peak_memory_of_the_clustering():
-    ours, _, all_differences = (
-        hypergraph.peak_memory(name, 1, 1, 2500, 16, 20) for name in hypergraph.WAYS
-    )
-    assert all_differences > max(3, 2 * ours)  # 3.2 MB hold all differences
