@@ -284,7 +284,7 @@ class EdgeOcclusion(ExplainerAlgorithm):  # type: ignore[misc]
 
 
 class _FrozenBlock(nn.Module):
-    """A block that keeps what enters and leaves it in its first run, and repeats its graph after it.
+    """Records input, graph and output of a block in its first run, and reuses the graph in later runs.
 
     With ``given``, it runs on these features; with ``skipped``, it repeats its output.
     """
@@ -311,7 +311,7 @@ class _FrozenBlock(nn.Module):
 
 
 class _FrozenErrors(nn.Module):
-    """The error of every node of the output, given the features and edges that enter one block."""
+    """Computes the error of every output node from the features and edges that enter one block."""
 
     def __init__(
         self, autoencoder: ViGAutoEncoder, images: Tensor, target: Tensor, block: str | None
@@ -365,7 +365,7 @@ class _FrozenErrors(nn.Module):
         return errors.flatten()
 
     def check_operator(self) -> None:
-        """Checks that there are messages to multiply with weights."""
+        """Raises an error if there are no messages to multiply with weights."""
         for frozen in self.weighted:
             if not any(isinstance(module, MessagePassing) for module in frozen.modules()):
                 raise ValueError(

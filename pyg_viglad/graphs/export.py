@@ -77,6 +77,10 @@ def export_graph(graph: Data, image: int | None = None) -> Any:
                 of_nodes.setdefault(key, values)
     if images > 1:
         of_nodes["image"], _ = image_of_node(graph)
+    if shared := of_nodes.keys() & of_edges.keys():
+        raise ValueError(
+            f"Expected different names for nodes and edges (got {sorted(shared)} twice)"
+        )
     for name, values in (*of_nodes.items(), *of_edges.items()):
         if not bool(torch.isfinite(values).all()):
             raise ValueError(f"Expected finite values of '{name}' (got NaN or infinity)")

@@ -21,6 +21,7 @@ from torch_geometric.utils import (
 )
 
 from pyg_viglad.graphs.patches import cells_of, edges_of, grids_of, image_of_node, positions_of
+from pyg_viglad.nn import unit_rows
 
 __all__ = [
     "NeighborChanges",
@@ -82,7 +83,7 @@ def graph_measures(
 
 
 class NeighborChanges(NamedTuple):
-    """Edges of two graphs on the coarser of their grids, without self-loops.
+    """Returns the edges of two graphs on the coarser of their grids, without self-loops.
 
     Each is ``[2, E]``, row 0 the neighbour, row 1 the centre, grouped by centre.
 
@@ -229,8 +230,8 @@ def in_degree(graph: Data, *, per_graph: bool = False) -> Tensor:
     .. math::
         d_j = |\{i : (j, i) \in \mathcal{E}, i \ne j\}|
 
-    It is the in-degree of the graph in which every node points at its neighbours, and tells hubs from
-    nodes that nobody resembles. In ``edge_index`` messages flow from the neighbour (row 0) to the
+    It is the in-degree of the graph in which every node points to its neighbours: high for hubs, zero for
+    nodes that are nobody's neighbour. In ``edge_index`` messages flow from the neighbour (row 0) to the
     centre (row 1), so these are a node's **outgoing** edges; the incoming ones are the same k for all.
 
     Args:
@@ -304,7 +305,7 @@ def homophily(graph: Data, of: Tensor | None = None, *, per_graph: bool = False)
             f"Expected features [{nodes}, C] or labels [{nodes}] (got {list(values.shape)})"
         )
     elif values.dim() == 2:
-        unit = torch.nn.functional.normalize(values.float(), dim=1)
+        unit = unit_rows(values)
         similarity = (unit[edges[0]] * unit[edges[1]]).sum(1)
     elif values.is_floating_point():
         raise ValueError(f"Expected labels as integers or bool (got {values.dtype})")
@@ -372,7 +373,7 @@ def neighbor_ranks(edge_index: Tensor) -> Tensor:
 
 
 def _mean_over_edges(values: Tensor, edges: Tensor, graph: Data, per_graph: bool) -> Tensor:
-    """Mean over the edges of each node, or of each image; 0 without edges."""
+    """Computes the mean over the edges of each node, or of each image; 0 without edges."""
     (_, centers), values = remove_self_loops(edges, values)
     index, size = centers, int(graph.num_nodes)
     if per_graph:
@@ -389,7 +390,7 @@ def _per_image(values: Tensor, graph: Data, reduce: str) -> Tensor:
 
 
 def _keys(edge_index: Tensor, nodes: int) -> Tensor:
-    """Each edge once, as one number (centre * nodes + neighbour), by centre and then by rank."""
+    """Returns each edge once, as one number (centre * nodes + neighbour), by centre and then by rank."""
     (neighbors, centers), _ = remove_self_loops(edge_index)
     keys = (centers * nodes + neighbors)[centers.argsort(stable=True)]
     values, order = keys.sort(stable=True)
@@ -400,7 +401,7 @@ def _keys(edge_index: Tensor, nodes: int) -> Tensor:
 
 
 def _patches(graph: Data, coarse: Tensor) -> Tensor:
-    """The node of a coarser grid ``[B, 2]`` in whose patch each node of the graph lies, ``[N]``."""
+    """Returns the node of a coarser grid ``[B, 2]`` in whose patch each node of the graph lies, ``[N]``."""
     (row, column), (batch, _) = cells_of(graph), image_of_node(graph)
     (rows, columns), (coarse_rows, coarse_columns) = grids_of(graph)[batch].T, coarse[batch].T
     # The centre of row r lies at (r + 1/2) / rows: in whole numbers, nothing is rounded.
@@ -412,7 +413,7 @@ def _patches(graph: Data, coarse: Tensor) -> Tensor:
 
 
 def _vote(edge_index: Tensor, patches: Tensor, coarse: Tensor, nodes: int) -> Tensor:
-    """A finer graph's edges between patches with most votes, as in `_keys`.
+    """Returns a finer graph's edges between patches with most votes, as in `_keys`.
 
     Each of the ``nodes`` patches gets as many as it has in the ``coarse`` graph's keys, at least one.
     """

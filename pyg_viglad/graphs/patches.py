@@ -343,7 +343,7 @@ def _check_field(graph: Data, key: str, name: str) -> None:
 
 
 def _grid(graph: Data) -> tuple[int, int]:
-    """Rows and columns of the graph of one image."""
+    """Returns rows and columns of the graph of one image."""
     grids = grids_of(graph)
     if len(grids) != 1:
         raise ValueError(f"Expected the graph of one image (got {len(grids)})")
@@ -352,7 +352,7 @@ def _grid(graph: Data) -> tuple[int, int]:
 
 
 def _image_sizes(graph: Data, images: int, name: str) -> Tensor:
-    """Height and width of each image ``[B, 2]``, from ``img_size`` or else from ``img``."""
+    """Returns height and width of each image ``[B, 2]``, from ``img_size`` or else from ``img``."""
     img = getattr(graph, "img", None)
     if getattr(graph, "img_size", None) is None and isinstance(img, Tensor | list):
         several = img if isinstance(img, list) else [img] * images

@@ -135,7 +135,7 @@ def select_graphs(graphs: Mapping[str, Batch]) -> dict[str, Batch]:
 
 
 def _move_to_original(graph: Data, size: tuple[int, int]) -> None:
-    """Scale the positions of one image's graph to the original image of ``size`` (height, width)."""
+    """Scales the positions of one image's graph to the original image of ``size`` (height, width)."""
     height, width = graph.img_size[0].tolist()
     scale = graph.pos.new_tensor([size[1] / width, size[0] / height])
     graph.pos = graph.pos * scale
@@ -143,6 +143,6 @@ def _move_to_original(graph: Data, size: tuple[int, int]) -> None:
 
 
 def _is_complete(graph: Batch) -> bool:
-    """Whether nodes have as many neighbours (themselves included) as there are nodes."""
+    """Returns whether nodes have as many neighbours (themselves included) as there are nodes."""
     nodes = int(graph.grid_size.reshape(-1, 2)[0].prod())
     return int(graph.num_edges) // int(graph.num_nodes) >= nodes

@@ -24,9 +24,9 @@ from pyg_viglad.nn import (
     Operator,
     Upsample,
     Upsampling,
+    edge_distances,
     nearest_first,
     to_maps,
-    unit_rows,
 )
 from pyg_viglad.transforms import IMAGENET_MEAN, IMAGENET_STD, to_batch
 
@@ -251,13 +251,12 @@ class ViGAutoEncoder(PyramidTrunk):
             if chosen is not None and (blocks or "." not in name):
                 if not isinstance(self.constructor.graph, KNN):
                     edges = nearest_first(chosen, edges)
-                unit = unit_rows(chosen)
                 graphs[name] = grid_graphs(
                     chosen.to(torch.promote_types(chosen.dtype, torch.float32)),
                     edges,
                     grid_size,
                     (images.size(2), images.size(3)),
-                    distance=(unit[edges[0]] - unit[edges[1]]).norm(dim=1),
+                    distance=edge_distances(chosen, edges),
                 )
         return graphs
 

@@ -37,10 +37,10 @@ from pyg_viglad.nn import (
     KeepTypes,
     Operator,
     Upsampling,
+    edge_distances,
     keep_running_statistics,
     knn_graph,
     to_nodes,
-    unit_rows,
 )
 from pyg_viglad.scoring import (
     ALONE,
@@ -791,13 +791,12 @@ class ViGLAD(
         ):
             x = to_nodes(maps.to(found.teacher.dtype))
             edges = knn_graph(x, self.config["k"], batch_size=len(maps), loop=True, cosine=True)
-            unit = unit_rows(x)
             graphs[name] = grid_graphs(
                 x,
                 edges,
                 (maps.size(2), maps.size(3)),
                 (height - 32, width - 32),
-                distance=(unit[edges[0]] - unit[edges[1]]).norm(dim=1),
+                distance=edge_distances(x, edges),
             )
         return graphs
 

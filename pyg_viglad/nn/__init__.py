@@ -27,7 +27,7 @@ from pyg_viglad.nn.hypergraph import (
     to_hypergraph,
 )
 from pyg_viglad.nn.keep_types import KeepTypes
-from pyg_viglad.nn.knn_graph import knn_graph, unit_rows
+from pyg_viglad.nn.knn_graph import edge_distances, knn_graph, unit_rows
 from pyg_viglad.nn.max_relative_conv import MaxRelativeConv, MaxRelativeDeconv
 from pyg_viglad.nn.node_linear import NodeLinear
 from pyg_viglad.nn.node_norm import NodeNorm, keep_running_statistics, synchronize_batch_norms
@@ -76,6 +76,7 @@ __all__ = [
     "ViGGINConv",
     "ViGSAGEConv",
     "WindowKNN",
+    "edge_distances",
     "fuzzy_c_means",
     "hyperedges",
     "join_hyperedges",

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch_geometric.utils import to_undirected
 
 from pyg_viglad.nn.hypergraph import Hypergraph
-from pyg_viglad.nn.knn_graph import check_counts, knn_graph, unit_rows
+from pyg_viglad.nn.knn_graph import check_counts, edge_distances, knn_graph, unit_rows
+from pyg_viglad.nn.operators import _origin
 
 __all__ = [
     "GRAPHS",
@@ -30,7 +31,6 @@ __all__ = [
     "register_graph",
 ]
 
-GraphBuilder: TypeAlias = Callable[[Tensor, int, tuple[int, int] | None], Tensor]
 Graph: TypeAlias = str | Callable[..., Any]
 
 _Factory = TypeVar("_Factory", bound=Callable[..., Any])
@@ -187,7 +187,7 @@ class WindowKNN:
     regular: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check_at_least("size", self.size, 1)
+        check_counts(size=self.size)
 
     def __call__(
         self, x: Tensor, batch_size: int = 1, grid_size: tuple[int, int] | None = None
@@ -244,7 +244,7 @@ class AxialGraph:
     regular: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_at_least("step", self.step, 1)
+        check_counts(step=self.step)
 
     def __call__(
         self, x: Tensor, batch_size: int = 1, grid_size: tuple[int, int] | None = None
@@ -338,7 +338,7 @@ class RandomGraph:
         centres = torch.arange(nodes, device=x.device)
         key = _hash(_hash(torch.full_like(centres, self.seed)) + self.number)
         key = _hash(key + centres)
-        # Floyd's sampling: of the draws below `top + 1`, one that is taken already becomes `top`.
+        # Floyd's sampling: a draw from 0 to `top` that was drawn before is replaced by `top`.
         drawn = centres.new_empty(nodes, 0)
         for top in range(nodes - min(self.k, nodes), nodes - 1):
             key = _hash(key + top)
@@ -390,7 +390,7 @@ class AdaptiveKNN:
 
     def __post_init__(self) -> None:
         if self.max_neighbors is not None:
-            _check_at_least("max_neighbors", self.max_neighbors, 1)
+            check_counts(max_neighbors=self.max_neighbors)
 
     def __call__(
         self, x: Tensor, batch_size: int = 1, grid_size: tuple[int, int] | None = None
@@ -399,16 +399,13 @@ class AdaptiveKNN:
         if x.size(0) == 0:
             return _no_edges(x)
         edge_index = KNN(self.max_neighbors or 2 * self.k, self.dilation)(x, batch_size)
-        # In float64 the mean of equal distances is this distance.
-        length = (
-            _lengths(unit_rows(x), edge_index)
-            .double()
-            .view(batch_size, x.size(0) // batch_size, -1)
-        )
+        # In float64, so that the mean of equal distances equals each of them.
+        length = edge_distances(x, edge_index).double()
+        length = length.view(batch_size, x.size(0) // batch_size, -1)
         others = length[:, :, 1:].flatten(1)
         if others.size(1) == 0:
             return edge_index
-        deviation = others.std(dim=1, correction=0) if self.deviations else 0.0
+        deviation = others.std(dim=1, correction=0)
         radius = others.mean(dim=1) - self.deviations * deviation
         near = length <= radius.view(-1, 1, 1)
         near[:, :, 0] = True
@@ -523,11 +520,6 @@ def register_graph(name: str) -> Callable[[_Factory], _Factory]:
     return register
 
 
-def _origin(factory: object) -> tuple[Any, Any]:
-    """Returns where a class or function was defined."""
-    return getattr(factory, "__module__", None), getattr(factory, "__qualname__", None)
-
-
 def make_graph(
     graph: Graph,
     k: int,
@@ -590,8 +582,8 @@ def make_graph(
 def nearest_first(x: Tensor, edge_index: Tensor) -> Tensor:
     """Sorts edges by centre, and those of a centre by the distance of their ends.
 
-    Figures number the neighbours of a node in this order, which builders that look at places alone
-    do not have.
+    Figures rank the neighbours of a node in this order; builders that use positions only do not
+    return it.
 
     Args:
         x: Node features ``[N, C]``, between whose L2-normalised rows distances are Euclidean.
@@ -607,7 +599,7 @@ def nearest_first(x: Tensor, edge_index: Tensor) -> Tensor:
         tensor([[0, 2, 1, 2],
                 [0, 0, 0, 2]])
     """
-    length = _lengths(unit_rows(x), edge_index)
+    length = edge_distances(x, edge_index)
     length[edge_index[0] == edge_index[1]] = -1
     return _by_centre(edge_index[:, length.argsort(stable=True)])
 
@@ -642,12 +634,6 @@ def _edges(neighbors: Tensor) -> Tensor:
 def _by_centre(edge_index: Tensor) -> Tensor:
     """Groups edges by centre, each group in the order given."""
     return edge_index[:, edge_index[1].argsort(stable=True)]
-
-
-def _lengths(unit: Tensor, edge_index: Tensor) -> Tensor:
-    """Returns the distance between the ends of each edge ``[E]``, a part of the edges at a time."""
-    parts = (edges.split(2**14) for edges in edge_index)
-    return torch.cat([(unit[a] - unit[b]).norm(dim=1) for a, b in zip(*parts, strict=True)])
 
 
 def _hash(key: Tensor) -> Tensor:

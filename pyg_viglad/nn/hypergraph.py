@@ -11,7 +11,6 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.inits import reset
 
 from pyg_viglad.nn.knn_graph import check_counts
-from pyg_viglad.nn.operators import register_operator
 from pyg_viglad.nn.vig_convs import _layer
 
 __all__ = [
@@ -51,14 +50,13 @@ def fuzzy_c_means(
     m: float = 2,
     iterations: int = 15,
     tol: float = 1e-3,
-    generator: torch.Generator | None = None,
     *,
     start: Tensor | None = None,
     joint: bool = False,
 ) -> Tensor:
-    r"""Computes to which degree every point belongs to each of K clusters of its image.
+    r"""Computes fuzzy memberships of every point in K clusters of its image.
 
-    From random memberships on, the centres and the memberships are updated in turns (Bezdek 1981):
+    Starting from random memberships, centres and memberships are updated alternately (Bezdek 1981):
 
     .. math::
         c_k = \frac{\sum_n u_{nk}^m x_n}{\sum_n u_{nk}^m} \qquad
@@ -66,7 +64,7 @@ def fuzzy_c_means(
         d_{nk}^2 = \max(|x_n - c_k|^2, 10^{-10})
 
     Undefined memberships become 1 / K. All images and clusters are computed at once, and no array is
-    larger than the points or the memberships. Gradients do not pass.
+    larger than the points or the memberships. No gradient flows through the clustering.
 
     Args:
         x: Points of B images ``[B, N, C]``.
@@ -75,10 +73,8 @@ def fuzzy_c_means(
         iterations: Largest number of rounds (default: 15).
         tol: From the second round on, an image is finished when its memberships changed by less than
             this in a round, as the Frobenius norm (default: 1e-3).
-        generator: Random numbers of the first memberships (default: PyTorch's own). One that was
-            seeded makes the result reproducible.
-        start: First memberships ``[B, N, K]`` or ``[N, K]`` instead, not negative; rows are divided by
-            their sums.
+        start: First memberships ``[B, N, K]`` or ``[N, K]``, not negative; rows are divided by their
+            sums (default: random ones).
         joint: Whether the change of the whole batch decides about its end, as in the public code of
             Vision HGNN. An image's memberships then depend on the other images (default: False).
 
@@ -101,8 +97,7 @@ def fuzzy_c_means(
     if x.dtype not in (torch.float32, torch.float64):
         x = x.float()
     if start is None:
-        device = x.device if generator is None else generator.device
-        start = torch.rand(graphs, nodes, num_clusters, generator=generator, device=device)
+        start = torch.rand(graphs, nodes, num_clusters, device=x.device)
     elif start.shape not in ((graphs, nodes, num_clusters), (nodes, num_clusters)):
         raise ValueError(
             f"Expected 'start' to be {[graphs, nodes, num_clusters]} or "
@@ -230,7 +225,7 @@ class Hypergraph:
 
     Args:
         k: Number of hyperedges of each image; lowered where an image has fewer nodes.
-        dilation: Of the common call of graph builders, not used.
+        dilation: Part of the signature that all graph builders share; not used.
         m: Fuzzifier.
         iterations: Largest number of rounds of the clustering.
         tol: Change of the memberships at which the clustering ends.
@@ -285,7 +280,6 @@ class Hypergraph:
         return hyperedges(memberships, self.threshold, joint=self.joint)
 
 
-@register_operator("hyperedge")
 class HyperedgeConv(MessagePassing):  # type: ignore[misc]
     r"""The hypergraph convolution of Vision HGNN (Han et al., ICCV 2023).
 
@@ -306,10 +300,9 @@ class HyperedgeConv(MessagePassing):  # type: ignore[misc]
         in_channels: Number of input channels, divisible by ``heads``.
         out_channels: Number of output channels, divisible by ``heads``.
         heads: Number of groups of the linear layers (default: 4).
-        padding: With ``"last"`` the means are those of the public code, which fills its tables of
-            members up to the longest one of the batch: an image's last node, and last hyperedge,
-            count once for every place that is left. Only for weights that were trained so
-            (default: None, the true means).
+        padding: ``"last"`` reproduces the public code, which pads its tables of members to the longest
+            row of the batch with the image's last node (or hyperedge), counted once per padded
+            entry. Only for weights trained that way (default: None, the true means).
         **kwargs: Further arguments of :class:`torch_geometric.nn.conv.MessagePassing`.
 
     Shapes:
@@ -368,9 +361,9 @@ class HyperedgeConv(MessagePassing):  # type: ignore[misc]
         Args:
             x: Node features ``[N, in_channels]``.
             hyperedges: The hyperedges of its graphs.
-            size: Of the common call of operators, not used.
-            k: Of the common call of operators, not used.
-            grid_size: Of the common call of operators, not used.
+            size: Part of the signature that all operators share; not used.
+            k: Part of the signature that all operators share; not used.
+            grid_size: Part of the signature that all operators share; not used.
 
         Returns:
             ``[N, out_channels]``.
@@ -478,7 +471,9 @@ def to_hypergraph(data: Data, k: int = 25, **graph_kwargs: Any) -> HyperedgeData
         got = list(x.shape) if isinstance(x, Tensor) else x
         raise ValueError(f"Expected features 'x' of shape [N, C] (got {got})")
     found = Hypergraph(k, **graph_kwargs)(x)
-    fields = {key: value for key, value in data.to_dict().items() if not data.is_edge_attr(key)}
+    # With as many edges as nodes, PyG takes a name without "edge" for a node field.
+    of_edges = {"distance", *filter(data.is_edge_attr, data.keys())}
+    fields = {key: value for key, value in data.to_dict().items() if key not in of_edges}
     return HyperedgeData(
         **fields,
         hyperedge_index=found.feeding,

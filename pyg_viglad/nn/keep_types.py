@@ -10,8 +10,8 @@ __all__ = ["KeepTypes"]
 class KeepTypes(nn.Module):
     """Base class of modules whose own buffers keep their types in conversions such as ``half()``.
 
-    Statistics need it: a precision matrix exceeds the range of float16, and a mean of bfloat16 has three
-    digits. Parameters, and modules within, are converted as usual.
+    Meant for statistics: entries of a precision matrix can exceed the range of float16, and bfloat16 keeps
+    about three digits. Parameters and submodules are converted as usual.
 
     Example:
         >>> import torch

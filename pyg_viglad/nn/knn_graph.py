@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyg_viglad.nn.node_linear import multiply
 
-__all__ = ["check_counts", "knn_graph", "unit_rows"]
+__all__ = ["check_counts", "edge_distances", "knn_graph", "unit_rows"]
 
 
 def knn_graph(
@@ -36,10 +36,10 @@ def knn_graph(
 
     where :math:`\mathcal{N}_k` holds every ``dilation``-th of the ``k * dilation`` nearest nodes.
     With ``dilation=1`` this is :func:`torch_geometric.nn.knn_graph`, with exactly k neighbours per
-    node also among duplicates: ties are broken by the lower index. Distances between features
-    of any scale and offset are exact up to float64, between L2-normalised ones up to their own
-    precision. NaN counts as zero and infinity as a large number, with ``cosine`` a row with either
-    as zeros. No gradient flows through the search.
+    node also among duplicates: ties are broken by the lower index. Euclidean distances are computed
+    in float64, cosine distances in the precision of the features, at any scale and offset. NaN
+    counts as zero and infinity as the largest finite number; with ``cosine``, a row that contains
+    either counts as zeros. No gradient flows through the search.
 
     Args:
         x: Features of the centres ``[M, C]``.
@@ -82,7 +82,9 @@ def knn_graph(
     first, second = (None, None) if codes is None else codes
     if codes is not None and (y is None or batch is not None or backend == "cluster" or not cosine):
         raise ValueError(
-            "Expected 'codes' with 'y' and cosine=True, and neither 'batch' nor backend='cluster'"
+            "Expected 'codes' with 'y' and cosine=True, and neither 'batch' nor backend='cluster' "
+            f"(got y={y if y is None else list(y.shape)}, cosine={cosine}, "
+            f"batch={batch if batch is None else list(batch.shape)}, backend={backend!r})"
         )
 
     def search(x: Tensor, y: Tensor | None) -> Tensor:
@@ -188,17 +190,7 @@ def _opaque_neighbors(
 
 
 @_opaque_neighbors.register_fake
-def _(
-    x: Tensor,
-    y: Tensor | None,
-    first: Tensor | None,
-    second: Tensor | None,
-    k: int,
-    dilation: int,
-    loop: bool,
-    cosine: bool,
-    max_memory: int | None,
-) -> Tensor:
+def _(x: Tensor, y: Any, first: Any, second: Any, k: int, *rest: Any) -> Tensor:
     return x.new_empty(x.size(0), x.size(1), k, dtype=torch.int64)
 
 
@@ -227,8 +219,8 @@ def unit_rows(x: Tensor) -> Tensor:
         x: Features ``[..., C]``.
 
     Returns:
-        ``[..., C]`` in at least float32, of integers in float64. Rows of zeros stay so, and rows
-        that are not finite become such.
+        ``[..., C]`` in at least float32, of integers in float64. Rows of zeros stay zero; rows with
+        NaN or infinity become zero.
 
     Example:
         >>> unit_rows(torch.tensor([[3e-30, 4e-30], [3e30, 4e30], [0.0, 0.0]]))
@@ -249,6 +241,25 @@ def unit_rows(x: Tensor) -> Tensor:
         scale = scale / (2 * torch.frexp(scale).mantissa)
     x = x / scale
     return x.div_(torch.linalg.vector_norm(x, dim=-1, keepdim=True)).nan_to_num_()
+
+
+def edge_distances(x: Tensor, edge_index: Tensor) -> Tensor:
+    """Returns the distance between the L2-normalised features of both ends of each edge.
+
+    Args:
+        x: Features ``[N, C]``.
+        edge_index: Edges ``[2, E]``, processed in parts: no array ``[E, C]`` is made.
+
+    Returns:
+        ``[E]``, in [0, 2], without a gradient.
+
+    Example:
+        >>> edge_distances(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0], [1]]))
+        tensor([1.4142])
+    """
+    unit = unit_rows(x)
+    parts = (ends.split(2**14) for ends in edge_index)
+    return torch.cat([(unit[a] - unit[b]).norm(dim=1) for a, b in zip(*parts, strict=True)])
 
 
 def check_counts(**counts: Any) -> None:
@@ -295,7 +306,7 @@ def _nearest(
     def search(graphs: slice, rows: slice) -> Tensor:
         centres, candidates = x[graphs, rows], y[graphs]
         if cosine:
-            # Exported programs take any number of graphs: there it must not be looked at.
+            # The number of graphs is symbolic in an exported program and must not be compared.
             if torch.compiler.is_exporting() or len(centres) > 1:
                 score = torch.bmm(centres, candidates.mT)
             else:
@@ -340,9 +351,8 @@ def _tiles(
 def _smallest(score: Tensor, offset: Tensor, count: int, index: Tensor | None = None) -> Tensor:
     """Returns the indices of the ``count`` smallest distances ``offset - score``, ties by index.
 
-    They are among the members of the ``count`` groups of consecutive candidates whose smallest
-    distances are smallest, so these groups are selected first, which is much faster: distances are
-    computed of the selected alone.
+    They lie in the ``count`` groups of consecutive candidates with the smallest minimum distance. These
+    groups are selected first, and only their members are sorted.
     """
     candidates = score.size(2)
     if index is None and candidates >= max(128, 16 * count):
@@ -386,8 +396,8 @@ def _smallest_exported(score: Tensor, offset: Tensor, count: int) -> Tensor:
 def _nearest_by_cluster(x: Tensor, y: Tensor, count: int, own: bool) -> Tensor:
     """Returns the ``count`` nearest candidates by torch-cluster: ``[M, count]``.
 
-    torch-cluster returns any of several equally near candidates, in any order. So more are fetched
-    and sorted here, and centres that have as near a candidate left out are searched in full.
+    torch-cluster breaks ties arbitrarily. More candidates are therefore fetched and sorted here, and
+    centres whose last neighbour ties with the farthest candidate fetched are searched in full.
     """
     try:
         from torch_cluster import knn

@@ -385,8 +385,8 @@ def _first_largest(source: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
         part = slice(first, first + rows)
         index = table[part].reshape(-1)
         gathered = torch.index_select(source, 0, index, out=buffer[: index.numel()])
-        # As the width of an image whose channels come last: pooling then takes whole vectors of
-        # channels at once, which no reduction that returns the index does.
+        # The neighbours become the width of a channels-last image: max pooling vectorises over channels,
+        # unlike reductions that return indices.
         maps = gathered.view(-1, 1, width, channels).permute(0, 3, 1, 2)
         largest, places = F.max_pool2d(maps, (1, width), return_indices=True)
         values[part] = largest.flatten(1)

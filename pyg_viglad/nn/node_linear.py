@@ -1,4 +1,4 @@
-"""The linear layer of nodes."""
+"""A linear layer on node features that uses oneDNN on CPUs."""
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +14,10 @@ class NodeLinear(nn.Linear):
 
     It computes what :class:`torch.nn.Linear` computes, up to rounding. On a CPU torch multiplies matrices
     by MKL but convolves by oneDNN, which is up to 2.2 times as fast on AMD processors. So there, in
-    float32, without autocast and outside of compiled code, inputs of more than 20,480 values pass a
-    convolution with a kernel of 1. On images of 224 x 224 pixels the forward passes of
-    :class:`~pyg_viglad.ViGAutoEncoder` and :class:`~pyg_viglad.models.PyramidViG` become about 1.1x
-    faster by it (AMD EPYC, one thread); on images of 64 to 96 pixels 2 to 8 % are lost.
+    float32, without autocast and outside of compiled code, inputs of more than 20,480 values are
+    multiplied by a 1 x 1 convolution. The forward passes of :class:`~pyg_viglad.ViGAutoEncoder` and
+    :class:`~pyg_viglad.models.PyramidViG` become about 1.1x faster on images of 224 x 224 pixels (AMD EPYC,
+    one thread) and 2 to 8 % slower on images of 64 to 96 pixels.
 
     Example:
         >>> import torch

@@ -18,10 +18,10 @@ _FEWEST = 16  # nodes: the 4 x 4 of one image of 256 x 256 pixels
 class NodeNorm(nn.BatchNorm1d):
     """Batch normalization over the nodes of all graphs, features ``[N, C]``.
 
-    In training, fewer than 16 nodes in the batch are normalised with the running statistics, which
-    stay as they are. Small images in small batches leave so few nodes in the narrowest layers:
-    statistics of their own would all but erase them (two values always become -1 and 1). A single
-    image of the paper's size has 16 nodes there.
+    In training, a batch of fewer than 16 nodes is normalised with the running statistics, which are
+    not updated. Small images in small batches leave so few nodes in the narrowest layers, and batch
+    statistics of so few would remove nearly all information (two values always become -1 and 1). A
+    single image of the paper's size has 16 nodes there.
 
     :meth:`torch.nn.SyncBatchNorm.convert_sync_batchnorm` replaces this module by one that always
     uses the statistics of the (whole) batch; :func:`synchronize_batch_norms` keeps the rule.
@@ -72,15 +72,16 @@ def keep_running_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def synchronize_batch_norms(module: nn.Module, processes: int) -> Iterator[None]:
-    """Lets a module's batch normalizations, in training, see the batches of all processes in this context.
+    """Synchronises the batch statistics of a module's batch normalizations across processes.
 
     Unlike :class:`torch.nn.SyncBatchNorm` it works on a CPU too, and :class:`NodeNorm` counts the nodes
-    of all processes. All processes must pass the same layers.
+    of all processes. All processes must run the same layers in the same
+    order.
 
     Args:
         module: A module that contains batch normalizations.
-        processes: Number of processes in the default group of :mod:`torch.distributed`; with 1 there need
-            be no group, and nothing changes.
+        processes: Number of processes in the default group of :mod:`torch.distributed`; with 1 no
+            group is needed, and nothing changes.
 
     Example:
         >>> norm, x = NodeNorm(4), torch.rand(20, 4)
@@ -100,7 +101,7 @@ def synchronize_batch_norms(module: nn.Module, processes: int) -> Iterator[None]
 
 
 class _Sum(torch.autograd.Function):
-    """Adds up a tensor of all processes; each process's loss depends on the sum."""
+    """Sums a tensor, and its gradient, over all processes: each one's loss depends on the sum."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

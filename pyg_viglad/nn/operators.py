@@ -13,6 +13,7 @@ from torch_geometric.resolver import normalize_string
 from torch_geometric.typing import Adj, PairTensor
 from torch_geometric.utils import is_sparse
 
+from pyg_viglad.nn.hypergraph import HyperedgeConv
 from pyg_viglad.nn.knn_graph import unit_rows
 from pyg_viglad.nn.max_relative_conv import MaxRelativeConv
 from pyg_viglad.nn.node_norm import NodeNorm
@@ -32,12 +33,13 @@ _OWN: dict[str, type[nn.Module]] = {
     "vigedge": ViGEdgeConv,
     "vigsage": ViGSAGEConv,
     "viggin": ViGGINConv,
+    "hyperedge": HyperedgeConv,
 }
 
 # Number of columns of each edge feature.
 _EDGE_FEATURES = {"distance": 1, "position": 2}
 
-# What register_operator was told, by the name as _short returns it.
+# Registered operators by short name: the name as given, and the factory.
 _REGISTERED: dict[str, tuple[str, Callable[..., nn.Module]]] = {}
 
 
@@ -95,7 +97,7 @@ def _origin(factory: object) -> tuple[Any, Any]:
 
 def _known_names() -> set[str]:
     """Returns all names of operators as :func:`_short` returns them."""
-    return {*map(_short, OPERATORS), *_PYG, *_REGISTERED}
+    return {*map(_short, OPERATORS), *_OWN, *_PYG, *_REGISTERED}
 
 
 def _short(name: object) -> str:
@@ -107,7 +109,7 @@ def _short(name: object) -> str:
 # Every operator of PyG by the name as _short returns it.
 _PYG: dict[str, type[nn.Module]] = {_short(name): getattr(conv, name) for name in conv.__all__}
 
-# What those need whose forward does not tell.
+# Operators whose forward looks suitable, and what else they need.
 _UNSUITABLE = {
     conv.CuGraphSAGEConv: "edges of cuGraph",
     conv.DNAConv: "the outputs of several layers",
@@ -151,8 +153,8 @@ def make_operator(
               as an operator's class; or an operator, used as it is.
         in_channels: Number of input channels.
         out_channels: Number of output channels.
-        heads: Number of heads (groups) of ``"max_relative"``, ``"gatv2"`` and the reference's
-            operators (default: 4).
+        heads: Number of heads (groups) of ``"max_relative"``, ``"gatv2"``, ``"hyperedge"`` and the
+            reference's operators (default: 4).
         operator_kwargs: Further arguments of an operator made by name or factory. The key
             ``"edge_features"``, of instances too, names what the operator reads of the edges:
             ``"distance"``, ``"position"`` or both, see :class:`OperatorAdapter`; the width of the
@@ -165,9 +167,9 @@ def make_operator(
     by name, ``deg`` of ``PNAConv`` as a list. ``docs/operators.md`` lists all operators.
 
     Returns:
-        A module with ``forward(x, edge_index, size=None, *, k=None, grid_size=None)``. All but
-        operators that have both themselves (``activated = True``), such as the max-relative one,
-        are followed by batch normalization and GELU, see :class:`OperatorAdapter`.
+        A module with ``forward(x, edge_index, size=None, *, k=None, grid_size=None)``. Batch
+        normalization and GELU follow the operator, see :class:`OperatorAdapter`, unless it applies
+        both itself (``activated = True``), as the max-relative one does.
 
     Raises:
         ValueError: If the name is unknown, an argument does not fit, the number of channels is
@@ -237,7 +239,7 @@ def _build(
     if not callable(operator):
         short = _short(operator)
         if short not in _known_names():
-            names = (*OPERATORS, *(name for name, _ in _REGISTERED.values()))
+            names = (*OPERATORS, "hyperedge", *(name for name, _ in _REGISTERED.values()))
             raise ValueError(
                 f"Expected 'operator' to be one of {names}, the name of an operator of PyG, a "
                 f"factory or an operator (got {operator!r})"
@@ -346,15 +348,15 @@ class OperatorAdapter(nn.Module):
     The adapter also computes what operators read of the edges:
 
     - **Edge features**, one or more of ``"distance"``, the distance in [0, 2] between the
-      L2-normalised features of neighbour and centre, and ``"position"``, the place of the neighbour
-      relative to the centre as parts of the width (to the right) and of the height (downwards) of
-      the grid, in (-1, 1). They are the columns of ``edge_attr``, in the order of ``edge_features``.
+      L2-normalised features of neighbour and centre, and ``"position"``, the offset from
+      centre to neighbour, to the right as a fraction of the grid's width and downwards as a fraction
+      of its height, in (-1, 1). They are the columns of ``edge_attr``, in the order of ``edge_features``.
       An operator with ``edge_weight`` instead gets the similarity :math:`\exp(-d^2)` in (0, 1] from
       the distance d. No gradient flows through the distance: it describes the graph, which is
       chosen without a gradient too, and at distance zero, as at every self-loop, it has none.
     - **Relations** (``edge_type``), the directions of the neighbours: with ``num_relations``
-      sectors of equal angle, the first around the right and the next ones clockwise. A self-loop is
-      in the first.
+      sectors of equal angle, the first centred on the direction to the right, the others following
+      clockwise. A self-loop is in the first.
     - **x_0** is the input of the operator, **batch** (of ``GPSConv``) the number of the image.
 
     Pooled nodes lie in the middle of their cells, whose size follows from the number of nodes.
@@ -441,8 +443,8 @@ class OperatorAdapter(nn.Module):
         Args:
             x: Node features, or a pair of source and target features.
             edge_index: Edges ``[2, E]``, or whatever else the operator takes.
-            size: Of the common call of operators, not used.
-            k: Of the common call of operators, not used.
+            size: Part of the signature that all operators share; not used.
+            k: Part of the signature that all operators share; not used.
             grid_size: Rows and columns of each image's nodes, needed for positions, for more than
                 one relation and by ``GPSConv``.
 
@@ -555,12 +557,8 @@ def _offsets(
     source = source % (rows // height * wide)
     right = source % wide * width + (width - 1) / 2 - centre % columns
     down = source // wide * height + (height - 1) / 2 - centre // columns
-    return right.to(_precision(pair[1])), down.to(_precision(pair[1]))
-
-
-def _precision(x: Tensor) -> torch.dtype:
-    """Returns the type in which edge features are computed, at least float32."""
-    return torch.promote_types(x.dtype, torch.float32)
+    dtype = torch.promote_types(pair[1].dtype, torch.float32)
+    return right.to(dtype), down.to(dtype)
 
 
 def _given(grid_size: tuple[int, int] | None) -> tuple[int, int]:

@@ -15,13 +15,13 @@ Upsampling = Literal["transposed3", "transposed4", "nearest", "bilinear"]
 def to_maps(x: Tensor, grid_size: tuple[int, int], kernels: int = 0) -> Tensor:
     """Returns nodes ``[B * H * W, C]``, image after image, row by row, as maps ``[B, C, H, W]``.
 
-    The maps are a view with the channels last. Before a convolution torch copies the kernels into
-    the layout of the maps; where the kernels are larger, the maps are copied into theirs instead.
+    The maps are a view with the channels last. A convolution converts its kernels to the layout
+    of its input; where the kernels are the larger of the two, the maps are made contiguous instead.
 
     Args:
         x: Node features ``[B * H * W, C]``.
         grid_size: Rows and columns (H, W).
-        kernels: Number of kernels per channel in the convolution that follows (default: 0).
+        kernels: Number of output channels of the convolution that follows (default: 0).
 
     Raises:
         ValueError: If the nodes do not fill whole grids.
@@ -88,17 +88,18 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Doubles the grid of nodes (Eq. 13-14), then batch normalization.
 
-    The paper says "transposed convolution", and not with which kernel. With stride 2 it has other weights
-    for each of the 2 x 2 nodes that a node becomes: nodes of equal place resemble one another, and a
-    lattice marks the decoder's graph. Resizing first, all nodes have the same weights.
+    The paper names a transposed convolution but no kernel size. With stride 2, each of the 2 x 2 output
+    nodes has weights of its own: nodes at the same position of a cell resemble each other, and the
+    decoder's graph shows a checkerboard pattern. Resizing before the convolution applies the same weights
+    everywhere.
 
     Args:
         in_channels: Number of input channels.
         out_channels: Number of output channels.
         mode: ``"nearest"`` (default) or ``"bilinear"``: the grid is resized to twice its size by that
             interpolation, then convolved, 3 x 3; ``"transposed3"`` or ``"transposed4"``: a transposed
-            convolution of stride 2 with that kernel. Where one row or column less is wanted, the last
-            one is left out.
+            convolution of stride 2 with that kernel. An odd output size drops the last row or
+            column.
 
     Shapes:
         - **input:** nodes ``[B * H * W, in_channels]``, image after image, row by row.

@@ -11,10 +11,11 @@ from torch_geometric.nn.inits import reset
 
 from pyg_viglad.nn.graph_builders import KNN, Graph, make_graph
 from pyg_viglad.nn.hypergraph import Hyperedges, join_hyperedges
+from pyg_viglad.nn.knn_graph import check_counts
 from pyg_viglad.nn.max_relative_conv import MaxRelativeDeconv
 from pyg_viglad.nn.node_linear import NodeLinear
 from pyg_viglad.nn.node_norm import NodeNorm
-from pyg_viglad.nn.operators import Operator, make_operator
+from pyg_viglad.nn.operators import Operator, _short, make_operator
 from pyg_viglad.nn.resample import to_maps, to_nodes
 
 __all__ = ["ConvViG", "DeconvViG", "ViGBlock", "position_codes"]
@@ -74,8 +75,7 @@ class ViGBlock(nn.Module):
         graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if reduce_ratio < 1:
-            raise ValueError(f"Expected 'reduce_ratio' to be at least 1 (got {reduce_ratio})")
+        check_counts(reduce_ratio=reduce_ratio)
         self.graph = make_graph(graph, k, dilation, graph_kwargs)
         if _of_hyperedges(self.graph) != _of_hyperedges(conv):
             makes, reads = (
@@ -90,13 +90,10 @@ class ViGBlock(nn.Module):
             raise ValueError(
                 f"Expected graph 'knn' with reduce_ratio or relative_position (got {graph!r})"
             )
-        if isinstance(relative_position, bool):
-            raise ValueError(
-                f"Expected 'relative_position' to be a grid's side (got {relative_position})"
-            )
         if not 0 <= drop_path < 1:
             raise ValueError(f"Expected 'drop_path' to lie in [0, 1) (got {drop_path})")
         if relative_position is not None:
+            check_counts(relative_position=relative_position)
             _check_positions(channels, relative_position, reduce_ratio)
         hidden = int(channels * ffn_ratio)
         if hidden < 1:
@@ -160,7 +157,12 @@ class ViGBlock(nn.Module):
                     "Expected 'grid_size' and no 'batch' with reduce_ratio or relative_position "
                     f"(got grid_size={grid_size})"
                 )
-            batch_size = x.size(0) // (grid_size[0] * grid_size[1])
+            nodes = grid_size[0] * grid_size[1]
+            if x.size(0) % nodes:
+                raise ValueError(
+                    f"Expected the nodes of {grid_size[0]} x {grid_size[1]} grids (got {x.size(0)})"
+                )
+            batch_size = x.size(0) // nodes
         hidden = self.fc_in(x)
         source = self._pool(hidden, grid_size)
         if edge_index is None:
@@ -190,7 +192,17 @@ class ViGBlock(nn.Module):
         if batch is None:
             options: dict[str, Any] = {"y": source} if self.reduce_ratio > 1 else {}
             if self.relative_position is not None:
-                options = {"y": source, "codes": self._codes(x, source, batch_size or 1)}
+                graphs = batch_size or 1
+                codes = position_codes(
+                    self.channels,
+                    self.relative_position,
+                    self.reduce_ratio,
+                    x.size(0) // graphs,
+                    source.size(0) // graphs,
+                    dtype=torch.float64 if x.dtype == torch.float64 else torch.float32,
+                    device=x.device,
+                )
+                options = {"y": source, "codes": codes}
             edge_index = self._checked(self.graph(x, batch_size or 1, grid_size, **options))
             regular = x.size(0) > 0 and getattr(self.graph, "regular", False)
             if regular and edge_index.size(1) % x.size(0):
@@ -224,18 +236,6 @@ class ViGBlock(nn.Module):
                 f"(got {got})"
             )
         return edges
-
-    def _codes(self, x: Tensor, source: Tensor, graphs: int) -> tuple[Tensor, Tensor]:
-        """Returns the codes of the positions of the nodes and candidates of each graph."""
-        return position_codes(
-            self.channels,
-            self.relative_position or 1,
-            self.reduce_ratio,
-            x.size(0) // graphs,
-            source.size(0) // graphs,
-            dtype=torch.float64 if x.dtype == torch.float64 else torch.float32,
-            device=x.device,
-        )
 
     def _drop(self, x: Tensor, batch: Tensor | None, batch_size: int | None) -> Tensor:
         """Drops the branch of whole graphs at random in training."""
@@ -459,7 +459,7 @@ class DeconvViG(ViGBlock):
         graph: Graph = "knn",
         graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        if operator == "max_relative":
+        if isinstance(operator, str) and _short(operator) == "maxrelative":
             operator = partial(MaxRelativeDeconv, heads=heads, kernel_size=kernel_size)
         elif kernel_size != 1:
             raise ValueError(

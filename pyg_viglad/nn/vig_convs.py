@@ -108,8 +108,8 @@ class _ViGConv(MessagePassing):  # type: ignore[misc]
             x: Node features, or a pair of source and target features.
             edge_index: Edges ``[2, E]`` or a (transposed) sparse adjacency.
             size: Number of source and target nodes, checked if given.
-            k: Of the common call of operators, not used.
-            grid_size: Of the common call of operators, not used.
+            k: Part of the signature that all operators share; not used.
+            grid_size: Part of the signature that all operators share; not used.
 
         Returns:
             ``[N, out_channels]``.
@@ -134,8 +134,8 @@ class ViGEdgeConv(_ViGConv):
         \right] \right) \right]
 
     Unlike in :class:`torch_geometric.nn.EdgeConv` followed by an adapter, normalization and GELU
-    apply to every edge, and W has groups: with four, two see the node alone and two the difference.
-    The output of a node without neighbours is zero.
+    apply to every edge, and W is grouped: of four groups, two read the node's features only and two
+    the differences. The output of a node without neighbours is zero.
 
     Its parameters have the reference's names (``nn.0``, ``nn.1``); see :class:`GroupedLinear` for
     the shape of its kernels.

@@ -69,6 +69,8 @@ class ImageToGraph(BaseTransform):
         self.loop = loop
         self.cosine = cosine
         self.graph = make_graph(graph, k, dilation, graph_kwargs)
+        if isinstance(self.graph, KNN):
+            self.k, self.dilation = self.graph.k, self.graph.dilation
         if getattr(self.graph, "hypergraph", False):
             raise ValueError(
                 f"Expected a graph of edges (got {graph!r}: see pyg_viglad.nn.to_hypergraph)"
@@ -94,9 +96,8 @@ class ImageToGraph(BaseTransform):
         patches = image.view(3, rows, size, columns, size).permute(1, 3, 0, 2, 4)
         data.x = patches.reshape(rows * columns, 3 * size * size)
         if isinstance(self.graph, KNN):
-            k, dilation = self.graph.k, self.graph.dilation
             data.edge_index = knn_graph(
-                data.x, k, dilation=dilation, loop=self.loop, cosine=self.cosine
+                data.x, self.k, dilation=self.dilation, loop=self.loop, cosine=self.cosine
             )
         else:
             edge_index = self.graph(data.x, 1, (rows, columns))
@@ -115,7 +116,7 @@ class ImageToGraph(BaseTransform):
 
 
 class _AnySize(Tensor):
-    """Images ``[B, 3, H, W]`` that PyG can batch with images of other sizes, which makes a list."""
+    """Image tensors ``[B, 3, H, W]`` that PyG batches into a list where their sizes differ."""
 
     @classmethod
     def __torch_function__(
@@ -125,7 +126,7 @@ class _AnySize(Tensor):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Returns a list in the place of a concatenation that fails, and else plain tensors."""
+        """Returns a list where images of several sizes are concatenated, and plain tensors otherwise."""
         with torch._C.DisableTorchFunctionSubclass():
             if func is torch.cat and len({image.shape[1:] for image in args[0]}) > 1:
                 return [image.as_subclass(Tensor) for image in args[0]]

@@ -48,18 +48,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_METADATA = (
-    b"tEXt",
-    b"zTXt",
-    b"iTXt",
-    b"eXIf",
-    b"iCCP",
-    b"cHRM",
-    b"gAMA",
-    b"sRGB",
-    b"pHYs",
-    b"tIME",
-)
 _MAX_VALUES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
 
 
@@ -70,8 +58,9 @@ def to_image(
 
     Gray images are repeated over the three channels, an alpha channel is composited on ``background``, the
     EXIF orientation is applied, and integers are scaled by the range of their type, so that 16-bit gray
-    images keep all their values. Of several frames or pages the first is read. Of the lossless formats
-    only PNG has checksums by which damaged pixels are noticed; damaged metadata are ignored.
+    images keep all their values. Of several frames or pages the first is read. Among
+    lossless formats, damaged pixels are detected in PNG files only, which have checksums; damaged
+    metadata are ignored.
 
     Args:
         value: A path; a PIL image of any mode; an array ``[H, W]`` or ``[H, W, C]``; a tensor
@@ -122,7 +111,8 @@ def to_batch(
         image_size: Height and width in pixels; other images are resized to it (bilinear, antialiased).
             Required for several sizes.
         normalized: Whether the images are normalised already; otherwise values must lie in [0, 1], which
-            is checked on the CPU alone: to read values back from another device would wait for it.
+            is checked on the CPU only, because reading values back from another device would synchronise
+            with it.
 
     Returns:
         Images ``[B, 3, *image_size]``.
@@ -249,7 +239,7 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
 def _without_damage(path: Path) -> Path | BytesIO:
     """Returns a PNG without damaged metadata, and any other file as it is.
 
-    Pillow refuses the whole picture for a damaged text, and ignores the checksums of the pixels.
+    Pillow rejects the whole image for a damaged text chunk, and does not check the pixels' checksums.
     """
     with path.open("rb") as file:
         if file.read(8) != _PNG:
@@ -262,7 +252,7 @@ def _without_damage(path: Path) -> Path | BytesIO:
         name = chunk[4:8]
         if zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big"):
             sound.append(chunk)
-        elif name not in _PNG_METADATA:
+        elif name[:1].isupper() or name == b"tRNS":  # ancillary chunks begin with a small letter
             raise ValueError(f"damaged chunk {name!r}")
     return BytesIO(b"".join(sound))
 

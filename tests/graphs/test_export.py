@@ -145,6 +145,9 @@ def test_errors(graph, tmp_path):
         with pytest.raises(ValueError, match="finite values of 'combined_score'"):
             write(graph, path)
     assert not list(tmp_path.iterdir())
+    named = Data(pos=torch.rand(2, 2), edge_index=torch.tensor([[1], [0]]), rank=torch.rand(2))
+    with pytest.raises(ValueError, match=r"nodes and edges \(got \['rank'\] twice\)"):
+        export_graph(named)
     with pytest.raises(ValueError, match="every edge once"):
         export_graph(Data(pos=torch.rand(2, 2), edge_index=torch.tensor([[1, 1], [0, 0]])))
     with pytest.raises(ValueError, match=r"graph\.pos"):

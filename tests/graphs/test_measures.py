@@ -63,6 +63,11 @@ def test_homophily_of_features(graph):
     assert homophily(graph, per_graph=True).tolist() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_homophily_does_not_depend_on_the_scale_of_features(graph, scale):
+    assert torch.allclose(homophily(graph, graph.x * scale), homophily(graph), atol=1e-6)
+
+
 def test_homophily_of_labels():
     graph = random_graph(GRIDS, 2, 6, loop=False)
     labels = torch.randint(3, (graph.num_nodes,), generator=torch.Generator().manual_seed(0))

@@ -201,6 +201,8 @@ def test_register_graph():
     ("name", "kwargs"),
     [
         ("window", {"size": 0}),
+        ("window", {"size": 7.0}),
+        ("axial", {"step": 2.0}),
         ("axial", {"step": 0}),
         ("random", {"seed": -1}),
         ("adaptive", {"max_neighbors": 0}),
@@ -209,7 +211,7 @@ def test_register_graph():
 )
 def test_mistakes(name, kwargs):
     (argument,) = kwargs
-    with pytest.raises(ValueError, match=f"Expected '{argument}' to be at least"):
+    with pytest.raises(ValueError, match=f"Expected '{argument}' to be (at least|an integer)"):
         make_graph(name, 3, graph_kwargs=kwargs)
 
 

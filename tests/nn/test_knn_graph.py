@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch._subclasses import FakeTensorMode
 
 from pyg_viglad.nn import knn_graph
-from pyg_viglad.nn.knn_graph import unit_rows
+from pyg_viglad.nn.knn_graph import edge_distances, unit_rows
 from tests.oracles.knn_graph import knn_graph_oracle
 
 BACKENDS = ["torch", "cluster"]
@@ -274,6 +274,14 @@ def test_cosine_graphs_ignore_any_scale(dtype, backend):
     y = torch.randn(40, 4, dtype=dtype) * 1e-20
     expected = knn_graph_oracle(x.sign(), 5, y=y, cosine=True)
     assert torch.equal(knn_graph(x.to(dtype), 5, y=y, cosine=True, backend=backend), expected)
+
+
+def test_distances_of_edges_are_computed_in_parts():
+    x = 1e30 * torch.randn(50, 4)
+    edge_index = torch.randint(50, (2, 40_000))
+    source, target = F.normalize(x.double(), dim=1)[edge_index]
+    expected = (source - target).norm(dim=1)
+    assert torch.allclose(edge_distances(x, edge_index).double(), expected, atol=1e-6)
 
 
 def test_unit_rows():

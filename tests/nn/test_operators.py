@@ -134,6 +134,7 @@ def test_heads_reach_the_operator():
     assert make_operator("max_relative", 8, 16, heads=2).heads == 2
     assert make_operator("gatv2", 8, 16, heads=2).conv.heads == 2
     assert make_operator("vig_sage", 8, 16, heads=2).heads == 2
+    assert make_operator("hyperedge", 6, 10, heads=2).heads == 2
 
 
 def test_adapter_is_norm_and_gelu_after_the_operator():

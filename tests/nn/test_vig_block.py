@@ -339,6 +339,12 @@ def test_explainer_finds_the_edges(block):
     assert (mask.view(20, 3)[:, 1:].amax(dim=1) > 0).all()
 
 
+@pytest.mark.parametrize("name", ["max_relative", "MaxRelativeConv"])
+def test_operator_is_the_deconvolution_by_any_spelling(name):
+    block = DeconvViG(8, k=3, operator=name, kernel_size=3)
+    assert isinstance(block.conv, MaxRelativeDeconv)
+
+
 def test_operator_is_the_deconvolution():
     block = DeconvViG(8, k=3, heads=2, kernel_size=3)
     assert isinstance(block.conv, MaxRelativeDeconv)
@@ -393,8 +399,13 @@ def test_weights_count_as_in_vig():
         ),
         (lambda: ConvViG(8, k=3, reduce_ratio=0), "'reduce_ratio' to be at least 1"),
         (lambda: ConvViG(6, 3, heads=2, relative_position=7), "divisible by 4"),
-        (lambda: ConvViG(8, 3, relative_position=True), r"a grid's side \(got True\)"),
-        (lambda: ConvViG(8, 3, relative_position=0), "at least 1 nodes a side"),
+        (lambda: ConvViG(8, 3, reduce_ratio=2.0), r"'reduce_ratio' to be an integer \(got 2.0\)"),
+        (lambda: ConvViG(8, 3, relative_position=True), r"an integer \(got True\)"),
+        (lambda: ConvViG(8, 3, relative_position=0), "'relative_position' to be at least 1"),
+        (
+            lambda: ConvViG(8, 3, relative_position=4)(torch.rand(30, 8), grid_size=(3, 4)),
+            r"nodes of 3 x 4 grids \(got 30\)",
+        ),
         (lambda: ConvViG(8, 3, reduce_ratio=4, relative_position=3), "at least 4 nodes a side"),
         (lambda: ConvViG(8, 3, relative_position=7)(torch.zeros(49, 8)), "'grid_size'"),
         (lambda: ConvViG(8, k=3, reduce_ratio=2)(torch.zeros(6, 8)), "'grid_size'"),

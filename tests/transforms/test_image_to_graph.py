@@ -56,7 +56,9 @@ def test_other_graphs(image, name):
 
 
 def test_graph_by_instance(image):
-    knn = ImageToGraph(patch_size=2, k=4, graph=KNN(3, 2))(image)
+    transform = ImageToGraph(patch_size=2, k=4, graph=KNN(3, 2))
+    assert "k=3, dilation=2" in repr(transform)  # PyG recognises what it has stored by this
+    knn = transform(image)
     assert torch.equal(knn.edge_index, knn_graph(knn.x, 3, dilation=2, loop=True, cosine=True))
     options = {"graph": "window", "graph_kwargs": {"size": 2}}
     assert ImageToGraph(patch_size=2, k=4, **options)(image).num_edges == 24 * 4

@@ -167,7 +167,7 @@ def test_truncated_file(tmp_path, suffix):
         to_image(path)
 
 
-@pytest.mark.parametrize("name", [b"tEXt", b"eXIf", b"iCCP", b"tRNS", b"IDAT"])
+@pytest.mark.parametrize("name", [b"tEXt", b"eXIf", b"iCCP", b"bKGD", b"prVt", b"tRNS", b"IDAT"])
 def test_checksums_of_png(tmp_path, name):
     path = tmp_path / "photo.png"
     Image.fromarray(RGB).save(path)
