@@ -3,9 +3,9 @@
 import warnings
 
 with warnings.catch_warnings():
-    # A notice of torch to the authors of PyG, not to users of either.
+    # A deprecation warning of torch that only PyG's authors can act on.
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-    # In notebooks: of tqdm, which PyG imports, about its bars where ipywidgets are missing.
+    # tqdm, imported by PyG, warns in notebooks without ipywidgets.
     warnings.filterwarnings("ignore", message="IProgress not found")
     import torch_geometric.nn
 

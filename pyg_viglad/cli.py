@@ -82,7 +82,7 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(str(error), 1)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", str(error)):
-            _fail(f"Expected smaller images or batches: no memory is left ({error})", 1)
+            _fail(f"Expected smaller images or batches: out of memory ({error})", 1)
         raise
     except KeyboardInterrupt as stop:
         print(f"pyg-viglad: interrupted {stop}".rstrip(), file=sys.stderr)
@@ -180,12 +180,14 @@ class _Join(Action):
 
 def _command_first(args: Sequence[str]) -> list[str]:
     """Moves the command before options that were given before it."""
+    if not args or not args[0].startswith("-"):
+        return list(args)
     place = next((place for place, word in enumerate(args) if word in _COMMANDS), 0)
     return [*args[place : place + 1], *args[:place], *args[place + 1 :]]
 
 
 def _check_values(component: Callable[..., Any], options: dict[str, Any], prefix: str = "") -> None:
-    """Raises ``ValueError`` where a YAML file has what types do not tell: no value, or an empty one."""
+    """Raises ``ValueError`` for missing or empty values in a YAML file, which types do not catch."""
     parameters = inspect.signature(component).parameters
     for name, value in options.items():
         marks = get_args(parameters[name].annotation)
@@ -202,11 +204,11 @@ def _check_values(component: Callable[..., Any], options: dict[str, Any], prefix
 
 def _plain_text(text: str) -> str:
     """Removes the marks of reStructuredText."""
-    return re.sub(r":\w+:`~?([^`]*)`|``", r"\1", text)
+    return re.sub(r":\w+:`~?([^`<]*?)(?: <[^`]*>)?`|``", r"\1", text)
 
 
 def _writable_type(hint: Any) -> Any:
-    """Returns a type without the alternatives that cannot be written, such as a module beside its name."""
+    """Returns a type hint without what the command line cannot express, such as a module."""
     if get_origin(hint) not in (Union, UnionType):
         return hint
     plain = (str, int, float, bool, NoneType, Literal, tuple, list, dict)
@@ -214,7 +216,7 @@ def _writable_type(hint: Any) -> Any:
 
 
 def _expand_home(value: Any) -> Any:
-    """Replaces ``~`` at the beginning of strings: shells do so for words alone, not after ``=``."""
+    """Replaces ``~`` at the beginning of strings: shells expand it only at the start of a word."""
     if isinstance(value, dict):
         return {key: _expand_home(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -223,5 +225,7 @@ def _expand_home(value: Any) -> Any:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    if "Original Traceback" in message:  # of a process that loads images
+        message = re.split(r"\n\w*Error: ", message)[-1]
     print(f"pyg-viglad: error: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(code)

@@ -68,13 +68,13 @@ def write_bytes(path: str | os.PathLike[str], content: bytes | memoryview) -> No
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes text to a file, UTF-8 encoded; bytes of names that are not UTF-8 become their numbers."""
+    """Writes text to a file, UTF-8 encoded; bytes of file names that are not UTF-8 are written as escapes."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | os.PathLike[str], values: dict[str, Any]) -> None:
     """Writes a dictionary as JSON; numbers that are not finite become ``null``."""
-    # NumPy's numbers are no numbers to json, but for float64.
+    # json cannot serialise NumPy scalars other than float64.
     text = json.dumps(
         _finite(values), indent=2, allow_nan=False, default=lambda value: value.item()
     )
@@ -89,7 +89,7 @@ def write_tensors(
     """Writes tensors by name, and metadata, to a ``.safetensors`` file.
 
     Raises:
-        ValueError: If the file's name ends otherwise.
+        ValueError: If the file name does not end in ``.safetensors``.
     """
     from safetensors.torch import save
 
@@ -125,7 +125,7 @@ def read_tensors(
 
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"Expected a file of {what} (got '{path}', which is no file)")
+        raise FileNotFoundError(f"Expected a file of {what} (got '{path}', which is not a file)")
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
@@ -164,7 +164,7 @@ def check_download(path: str | os.PathLike[str]) -> Path:
     """Returns a file of the Hugging Face cache, which names large files by their SHA-256, checked.
 
     Raises:
-        ValueError: If its content is another.
+        ValueError: If its SHA-256 differs.
     """
     path = Path(path)
     if re.fullmatch("[0-9a-f]{64}", path.resolve().name):

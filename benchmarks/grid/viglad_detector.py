@@ -157,7 +157,9 @@ class ViGLADDetector:
         prediction = predict_all(self.model, dataset, progress=False)
         images = {name: getattr(prediction, field) for name, field in SCORES.items()}
         if prediction.node_score is None:
-            del images["A_n"], images["A+A_n"]  # the latter is A
+            del images["A_n"]
+            if self.model.fusion != "pseudo":
+                del images["A+A_n"]  # which is A
         images["A_r:local"] = prediction.local_map.amax((1, 2))
         images["A_r:global"] = prediction.global_map.amax((1, 2))
         for feature, vectors in self._vectors(dataset).items():

@@ -1,7 +1,6 @@
 """Data sets by name or path, and the commands ``pyg-viglad data check`` and ``compare``."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +20,7 @@ __all__ = [
     "check",
     "compare",
     "open_data",
+    "open_split",
     "refuse_problems",
     "refuse_unreadable",
 ]
@@ -69,32 +69,35 @@ def open_data(
         >>> [len(split) for split in open_data("digits", (96, 96), {"num_train": 8})]
         [8, 60, 230]
     """
-    open_split = _opener(data, image_size, options, dataset)
-    return Splits(*(open_split(split) for split in ("train", "val", "test")))
+    names = ("train", "val", "test")
+    return Splits(*(open_split(data, name, image_size, options, dataset) for name in names))
 
 
-def refuse_problems(data: str, splits: Splits) -> None:
+def refuse_problems(splits: Splits) -> None:
     """Raises ``ValueError`` where the files of a data set would stop a training; reads all of them."""
     opened = {"train": splits.train, "val": splits.validation, "test": splits.test}
     found = [problem.text for problem in find_problems(opened) if problem.stops]
     if found:
-        more = f" (and {len(found) - 1} more, see: pyg-viglad data check {data})"
+        more = (
+            f" (and {len(found) - 1} more: 'pyg-viglad data check' with the same options lists all)"
+        )
         raise ValueError(found[0] + (more if len(found) > 1 else ""))
 
 
 def refuse_unreadable(images: PenaltyImages) -> None:
-    """Raises ``ValueError`` where a file is no image; there may be a million: headers have to do."""
+    """Raises ``ValueError`` if a file has no image header; files are not decoded: there may be a million."""
     for text in find_unreadable(path for path in images.sources if isinstance(path, Path)):
         raise ValueError(text)
 
 
-def _opener(
+def open_split(
     data: str | os.PathLike[str],
+    split: str,
     image_size: tuple[int, int],
-    options: dict[str, Any] | None,
-    dataset: DatasetName,
-) -> Callable[[str], Any]:
-    """Returns a function that opens a split of a data set by its name."""
+    options: dict[str, Any] | None = None,
+    dataset: DatasetName = "auto",
+) -> Any:
+    """Opens one split of a data set, ``"train"``, ``"val"`` or ``"test"``; see :func:`open_data`."""
     from pyg_viglad.datasets import (
         CADSD,
         DigitAnatomy,
@@ -130,16 +133,13 @@ def _opener(
     else:
         arguments["root"] = name
 
-    def open_split(name: str) -> Any:
-        try:
-            split = kinds[dataset](split=name, **arguments)
-        except TypeError as error:
-            raise ValueError(f"Expected 'data_options' that fit the data set ({error})") from error
-        if name == "test" and len(split) and "good" not in split.kinds:
-            raise ValueError(f"Expected a good image among the test images of '{data}' (got none)")
-        return split
-
-    return open_split
+    try:
+        images = kinds[dataset](split=split, **arguments)
+    except TypeError as error:
+        raise ValueError(f"Expected 'data_options' that fit the data set ({error})") from error
+    if split == "test" and len(images) and "good" not in images.kinds:
+        raise ValueError(f"Expected a good image among the test images of '{data}' (got none)")
+    return images
 
 
 def check(
@@ -148,7 +148,7 @@ def check(
     """List all that is wrong with a folder of images before a training: one line each.
 
     Every image and mask is read. Errors stop a training, notes do not: files and folders that are not
-    read, masks of another size than their image, names that differ in their ends alone. Hidden files
+    read, masks of another size than their image, names that differ only in their suffix. Hidden files
     do not count.
 
     Args:
@@ -163,13 +163,14 @@ def check(
     Raises:
         ValueError: If an error was found.
     """
-    open_split = _opener(folder, (256, 256), data_options, dataset)
     splits: dict[str, Any] = {}
     found: dict[str, Problem] = {}  # by text: splits may share a problem
     for name in ("train", "val", "test"):
         try:
-            splits[name] = open_split(name)
+            splits[name] = open_split(folder, name, (256, 256), data_options, dataset)
         except (OSError, ValueError) as error:
+            if "data_options" in str(error):
+                raise
             text = str(error).partition("; expected tree:")[0]
             found.setdefault(text, Problem(text, True))
     root = next((split.folder for split in splits.values() if hasattr(split, "folder")), folder)

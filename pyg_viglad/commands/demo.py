@@ -1,11 +1,10 @@
 """``pyg-viglad demo``: a detector trained on real digits, with its pictures, in minutes."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
-from pyg_viglad.commands.data import open_data
+from pyg_viglad.commands.data import open_data, open_split
 from pyg_viglad.commands.report import format_table, median_images
 from pyg_viglad.commands.train import train
 from pyg_viglad.files import write_json
@@ -34,7 +33,7 @@ def demo(
         iterations: Optimiser steps at most.
         seed: Seed of the images and of the training.
         num_wrong_cells: Number of wrong cells in each anomalous image, 1 to 9.
-        resume: Go on from the last checkpoint in the output folder; seed and num_wrong_cells have to be
+        resume: Resume from the last checkpoint in the output folder; seed and num_wrong_cells have to be
             the same.
 
     Returns:
@@ -66,14 +65,12 @@ def demo(
     name = "mean image, pixel distance"
     print(format_table({name: baseline}, header=False))
     folder = Path(output)
-    written = json.loads((folder / "metrics.json").read_text())
-    for values in (written, metrics):
-        values["image_auroc"][name] = baseline
-    write_json(folder / "metrics.json", written)
+    metrics["image_auroc"][name] = baseline
+    write_json(folder / "metrics.json", metrics)
     for picture in ("node_graphs.png", "anomaly_maps.png", "scores.png", "roc.png"):
         print(f"Picture: {folder / picture}")
     examples = _write_examples(folder, options)
-    print(f"Go on with: pyg-viglad graph {examples[1]} --model {folder} --html --graphml")
+    print(f"Next: pyg-viglad graph {examples[1]} --model {folder} --html --graphml")
     return metrics
 
 
@@ -91,7 +88,7 @@ def _write_examples(folder: Path, options: dict[str, Any]) -> list[Path]:
     import torch
     from PIL import Image
 
-    test = open_data("digits", (_IMAGE_SIZE, _IMAGE_SIZE), options).test
+    test = open_split("digits", "test", (_IMAGE_SIZE, _IMAGE_SIZE), options)
     with (folder / "scores.csv").open(encoding="utf-8") as lines:
         scores = [float(row["score"]) for row in csv.DictReader(lines)]
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -104,7 +101,7 @@ def _write_examples(folder: Path, options: dict[str, Any]) -> list[Path]:
 
 
 def _has_fast_bfloat16() -> bool:
-    """Whether this processor computes in bfloat16; elsewhere it is emulated, slowly."""
+    """Returns whether this processor computes in bfloat16; elsewhere it is emulated, slowly."""
     import torch
 
     return any(

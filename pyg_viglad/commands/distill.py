@@ -1,7 +1,5 @@
 """``pyg-viglad distill``: a teacher from an ImageNet backbone."""
 
-import shlex
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -59,9 +57,9 @@ def distill(
         num_workers: Processes that load images.
         trainer: Arguments of make_trainer; 60,000 steps by default, as EfficientAD takes.
         seed: Seed of weights and images.
-        resume: Go on from the last checkpoint in the output folder, or from the beginning where there is
-            none yet, with its options: others than length, place and speed (trainer.*, but for
-            precision; num_workers), decay and licence are refused.
+        resume: Resume from the last checkpoint in the output folder, or from the beginning if there is
+            none yet. All options must be those of the interrupted run, except those of length, place
+            and speed (trainer.* other than precision, num_workers), decay and licence.
         licence: A sentence on the licence of backbone and images, kept in teacher.json.
     """
     config = dict(locals())
@@ -136,7 +134,6 @@ def distill(
         "backbone": backbone,
         "backbone_weights": Path(backbone_weights).name if backbone_weights else "by name",
         "images": f"{len(plain)} photographs",
-        "command": "pyg-viglad " + " ".join(_shown(argument) for argument in sys.argv[1:]),
         "seed": seed,
         "steps": loop.global_step,
         "final_loss": round(module.smooth_loss or float("nan"), 4),
@@ -145,11 +142,3 @@ def distill(
     }
     save_teacher(teacher, folder / "teacher.safetensors", card)
     print(f"Teacher: {folder / 'teacher.safetensors'} (loss {card['final_loss']})")
-
-
-def _shown(argument: str) -> str:
-    """Formats an argument for teacher.json: of a path, the name alone."""
-    path = Path(argument)
-    if path.is_absolute() or argument.startswith(".."):
-        return path.name
-    return shlex.quote(argument)

@@ -62,8 +62,6 @@ def graph(
     picture = to_image(image)
     height, width = picture.shape[1:]
     xy = None if node is None else _parse_position(node)
-    if html:
-        _check_viewer()
     detector = open_model(model, device)
     names = None if block is None else [name.strip() for name in block.split(",")]
     outputs = not {"teacher", "output", "student"}.isdisjoint(names or [])
@@ -85,9 +83,10 @@ def graph(
         raise ValueError("Expected 'node' for a model without fitted scores (got none)")
     first = next(iter(chosen.values()))
     number = node_at(first, xy)
-    # Only now, so that a mistake leaves nothing behind.
+    viewer = GraphViewer.from_model(detector, image, node=xy) if html else None
+    # After all checks, so that a mistake creates no files.
     folder = open_run(output, "graph", config)
-    for name in graphs:  # of an earlier image
+    for name in (*graphs, "teacher", "output", "student"):  # of an earlier image
         for suffix in (".graphml", ".json"):
             (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
@@ -120,8 +119,8 @@ def graph(
         for name in chosen
     }
     write_json(folder / "metrics.json", metrics)
-    if html:
-        GraphViewer.from_model(detector, image, node=xy).save(folder / "viewer.html")
+    if viewer is not None:
+        viewer.save(folder / "viewer.html")
     _print_measures(metrics, folder)
     return metrics
 
@@ -134,22 +133,12 @@ def _parse_position(text: str) -> tuple[float, float]:
     return x, y
 
 
-def _check_viewer() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("bokeh") is None:
-        raise ValueError(
-            "Expected the extra 'viewer' for 'html': pip install 'pyg-viglad[viewer]' (got no bokeh)"
-        )
-
-
 def _choose(graphs: dict[str, Batch], names: list[str] | None) -> dict[str, Batch]:
-    """Returns the named graphs, or the three of Figure 5, under their names in the recording."""
+    """Returns the named graphs, or the three of Figure 5."""
     from pyg_viglad.graphs import select_graphs
 
     if names is None:
-        wanted = [id(batch) for batch in select_graphs(graphs).values()]
-        return {name: batch for name, batch in graphs.items() if id(batch) in wanted}
+        return select_graphs(graphs)
     unknown = [name for name in names if name not in graphs]
     if unknown:
         known = [f"{part}.0 to {part}.11, {part}" for part in ("encoder", "decoder")]

@@ -39,7 +39,7 @@ def predict(
         device: A torch device, such as cpu, cuda.
         precision: Type in which the networks compute; 16 bits are faster where the hardware has them
             (default: that in which the statistics were fitted).
-        resume: Go on after the last image in the output folder's scores.csv.
+        resume: Resume after the last image in the output folder's scores.csv.
 
     Returns:
         The counts that metrics.json holds.
@@ -82,7 +82,7 @@ def predict(
             bar.update()
     result = {"images": len(paths), "anomalous": sum(anomalous for _, anomalous in found)}
     write_json(folder / "metrics.json", result)
-    # Their maps are computed again: those of all images, a megabyte each, are not kept.
+    # Recomputes the maps of the drawn images: those of all would take a megabyte each.
     chosen = sorted(range(len(found)), key=lambda place: -found[place][0])[:pictures]
     if chosen:
         files = [paths[place] for place in chosen]

@@ -30,7 +30,7 @@ __all__ = [
 
 # Columns of scores.csv and rows of metrics.json, and their labels in tables.
 SCORES = {
-    "score": "A + A_n (deciding score)",
+    "score": "final score",
     "paper_score": "A, the paper's score",
     "reconstruction_score": "A_r, maps alone",
     "feature_score": "A_f, Mahalanobis alone",
@@ -66,8 +66,6 @@ def score_table(prediction: Prediction, kinds: Sequence[str]) -> dict[str, dict[
     from pyg_viglad.metrics import image_auroc
 
     names = [name for name in SCORES if getattr(prediction, name) is not None]
-    if prediction.node_score is None:
-        names.remove("score")  # equals the paper's
     return {name: image_auroc(getattr(prediction, name), list(kinds)) for name in names}
 
 
@@ -77,8 +75,11 @@ def format_table(rows: dict[str, dict[str, float]], header: bool = True) -> str:
     title = f"{'image AUROC (%)':32}" + "".join(f"{key:>{widths[key]}}" for key in widths)
     lines = [title] if header else []
     for name, row in rows.items():
-        cells = (f"{100 * row[key]:>{widths[key]}.1f}" for key in widths)
-        lines.append(f"{SCORES.get(name, name):32}" + "".join(cells))
+        cells = (f"{100 * row[key]:.1f}".replace("nan", "-") for key in widths)
+        line = "".join(
+            f"{cell:>{width}}" for cell, width in zip(cells, widths.values(), strict=True)
+        )
+        lines.append(f"{SCORES.get(name, name):32}{line}")
     return "\n".join(lines)
 
 
@@ -119,32 +120,31 @@ def write_scores(
 
 def write_report(
     folder: Path, model: ViGLAD, dataset: Any, extra: dict[str, Any] | None = None
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Any]:
     """Writes ``metrics.json``, ``scores.csv`` and the pictures of a labelled test set.
 
     Args:
-        folder: Where they go.
+        folder: Output folder.
         model: A fitted model.
         dataset: The test set.
         extra: Further entries of ``metrics.json``.
 
     Returns:
-        The table of image AUROCs, see :func:`score_table`.
+        What ``metrics.json`` holds; image AUROCs, see :func:`score_table`, as ``image_auroc``.
     """
-    from pyg_viglad.visualization import plot_roc, plot_score_histogram
+    from pyg_viglad.visualization import plot_roc, plot_score_histogram, save_figure
 
     prediction = predict_all(model, dataset)
     kinds, defects = list(dataset.kinds), list(dataset.defects)
-    # First of all: from the scores all else can be computed again.
+    # Written first: everything else can be recomputed from the scores.
     write_scores(folder / "scores.csv", prediction, dataset.names, kind=kinds, defect=defects)
-    table = score_table(prediction, kinds)
     threshold = float(model.threshold)
     numbers = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
     above = dict.fromkeys(numbers, 0)
     for kind, anomalous in zip(kinds, prediction.is_anomalous.tolist(), strict=True):
         above[kind] += anomalous
     metrics = {
-        "image_auroc": table,
+        "image_auroc": score_table(prediction, kinds),
         "threshold": threshold,
         "above_threshold": above,
         "images": numbers,
@@ -159,10 +159,11 @@ def write_report(
     titles = [item.defect or item.kind for item in items]
     plot_images(folder, model, images, apply(prediction, lambda v: v[chosen]), titles, masks)
     histogram = plot_score_histogram(prediction.score, kinds, threshold=threshold)
-    histogram.savefig(folder / "scores.png", dpi=110)
+    save_figure(histogram, folder / "scores.png", dpi=110)
     if len(numbers) > 1:
-        plot_roc(prediction.score, kinds, threshold).savefig(folder / "roc.png", dpi=110)
-    return table
+        roc = plot_roc(prediction.score, kinds, threshold)
+        save_figure(roc, folder / "roc.png", dpi=110)
+    return metrics
 
 
 def median_images(defects: Sequence[str], scores: Sequence[float]) -> list[int]:
@@ -190,7 +191,7 @@ def plot_images(
     """Plots the anomaly maps and graphs of images as ``anomaly_maps.png`` and ``node_graphs.png``.
 
     Args:
-        folder: Where they go.
+        folder: Output folder.
         model: The model; one with a convolutional autoencoder has no graphs, and hyperedges are not
             drawn.
         images: The images, ``[n, 3, H, W]``.
@@ -199,7 +200,7 @@ def plot_images(
         masks: Ground truth, ``[n, H, W]``.
     """
     from pyg_viglad.graphs import select_graphs
-    from pyg_viglad.visualization import plot_anomaly_maps, plot_node_graphs
+    from pyg_viglad.visualization import plot_anomaly_maps, plot_node_graphs, save_figure
 
     scores = prediction.score
     maps = {
@@ -216,7 +217,7 @@ def plot_images(
         node_maps=prediction.node_map,
         quantiles=(model.local_calibration.start, model.local_calibration.end),
     )
-    figure.savefig(folder / "anomaly_maps.png", dpi=110)
+    save_figure(figure, folder / "anomaly_maps.png", dpi=110)
     network = model.autoencoder
     if isinstance(network, ViGAutoEncoder) and not getattr(
         network.constructor.graph, "hypergraph", False
@@ -230,4 +231,4 @@ def plot_images(
             titles=titles,
             masks=masks,
         )
-        figure.savefig(folder / "node_graphs.png", dpi=110)
+        save_figure(figure, folder / "node_graphs.png", dpi=110)

@@ -1,6 +1,7 @@
 """Parts of all commands: the run's folder, its checkpoint, the trained model, options from signatures."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def open_run(output: str | os.PathLike[str], command: str, config: dict[str, Any
     other processes until :func:`close_runs`, or until this process ends.
 
     Raises:
-        ValueError: If ``output`` is a file, or another process has locked it.
+        ValueError: If ``output`` is a file, holds the run of another command, or another process has
+            locked it.
     """
     import yaml
 
@@ -100,13 +102,22 @@ def open_run(output: str | os.PathLike[str], command: str, config: dict[str, Any
                 f"Expected an output folder of this run alone (got '{folder}', locked by another process)"
             ) from None
         _locks[folder.resolve()] = lock
-    if not config.get("resume"):  # else a checkpoint of other options would stand beside these
+    file = folder / "config.yaml"
+    first = file.read_text(encoding="utf-8").partition("\n")[0] if file.is_file() else ""
+    other = re.match(r"# pyg-viglad (\w+)", first)
+    if other and other[1] != command:
+        raise ValueError(
+            f"Expected an output folder of '{command}' (got '{folder}' with a run of '{other[1]}')"
+        )
+    if not config.get(
+        "resume"
+    ):  # the checkpoint of an earlier run does not belong to these options
         (folder / _CHECKPOINT).unlink(missing_ok=True)
     for name in _PICTURES:
         (folder / name).unlink(missing_ok=True)
     given = {k: value for k, value in config.items() if value is not None and k != "resume"}
     text = yaml.safe_dump(given, sort_keys=False)
-    write_text(folder / "config.yaml", f"# pyg-viglad {command} --config config.yaml\n{text}")
+    write_text(file, f"# pyg-viglad {command} --config config.yaml\n{text}")
     return folder
 
 
@@ -178,7 +189,7 @@ def _check_options(file: Path, config: dict[str, Any]) -> bool:
     except (ValueError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(f"Expected the options of a run in '{file}' to resume it") from error
     for key, value in _flat(yaml.safe_load(yaml.safe_dump(config))):
-        # Options of None are not in the file, nor are those that came later than its run.
+        # The file lacks options that are None, and options that the package gained since.
         kept = before.get(key, None if key in config else value)
         if key not in _FREE and value != kept:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pyg_viglad.commands.data import DatasetName, open_data
+from pyg_viglad.commands.data import DatasetName, open_split
 from pyg_viglad.commands.report import format_table, write_report
 from pyg_viglad.commands.run import open_model, open_run
 
@@ -29,15 +29,15 @@ def test(
         device: A torch device, such as cpu, cuda.
 
     Returns:
-        The image AUROCs that metrics.json holds.
+        The metrics that metrics.json holds.
     """
     config = dict(locals())
     detector = open_model(model, device)
-    images = open_data(data, detector.image_size, data_options, dataset).test
+    images = open_split(data, "test", detector.image_size, data_options, dataset)
     if len(images) == 0:
         raise ValueError(f"Expected test images in '{data}' (got none)")
     folder = open_run(output, "test", config)
-    table = write_report(folder, detector, images)
-    print(format_table(table))
+    metrics = write_report(folder, detector, images)
+    print(format_table(metrics["image_auroc"]))
     print(f"Scores and pictures: {folder}")
-    return {"image_auroc": table}
+    return metrics

@@ -1,5 +1,6 @@
 """``pyg-viglad train``: a detector from normal images."""
 
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,10 +44,10 @@ def train(
         trainer: Arguments of make_trainer.
         penalty: Folder of natural images for the penalty; by default scikit-learn's two photographs.
         seed: Seed of weights, order and augmentation.
-        resume: Go on from the last checkpoint in the output folder, or from the beginning where there is
-            none yet, with its options: others than length, place and speed (trainer.*, but for
-            precision; fit.num_workers, fit.cache_teacher) are refused. With more steps the learning
-            rate follows the new number.
+        resume: Resume from the last checkpoint in the output folder, or from the beginning if there is
+            none yet. All options must be those of the interrupted run, except those of length, place
+            and speed (trainer.* other than precision, fit.num_workers, fit.cache_teacher). With more
+            steps the learning rate follows the new number.
 
     Returns:
         The metrics that metrics.json holds.
@@ -58,7 +59,7 @@ def train(
     seed_everything(seed, verbose=False)
     detector = ViGLAD(**(model or {}))
     splits = open_data(data, detector.image_size, data_options, dataset)
-    refuse_problems(data, splits)
+    refuse_problems(splits)
     natural = training.PenaltyImages(
         penalty, max(detector.image_size), length=loop.max_steps, seed=seed
     )
@@ -90,11 +91,12 @@ def train(
         write_json(folder / "metrics.json", extra)
         print(f"Model: {folder / 'model'} (no test images)")
         return extra
-    table = write_report(folder, detector, splits.test, extra)
-    score = table.get("score", table["paper_score"])
-    aurocs = ", ".join(f"{kind} {100 * value:.1f}" for kind, value in score.items())
+    metrics = write_report(folder, detector, splits.test, extra)
+    score = metrics["image_auroc"]["score"]
+    known = {kind: value for kind, value in score.items() if not math.isnan(value)}
+    aurocs = ", ".join(f"{kind} {100 * value:.1f}" for kind, value in known.items())
     about["scores"] = f"image AUROC in per cent: {aurocs}"
     write_text(folder / "model" / "README.md", str(detector.generate_model_card(**about)))
-    print(format_table(table))
+    print(format_table(metrics["image_auroc"]))
     print(f"Model, scores and pictures: {folder}")
-    return {"image_auroc": table, **extra}
+    return metrics

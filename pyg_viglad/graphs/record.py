@@ -105,7 +105,7 @@ def select_graphs(graphs: Mapping[str, Batch]) -> dict[str, Batch]:
 
     For small images the encoder's output has no more nodes than neighbours are wanted, so the graph is
     complete and shows nothing. Then the deepest encoder block whose graph is not complete takes its
-    place, under its own name, such as ``"encoder block 10"``.
+    place, under its own name, such as ``"encoder.9"``.
 
     Args:
         graphs: Graphs by name, as :func:`record_graphs` or ``ViGLAD.graphs(images, blocks=True)`` return
@@ -120,7 +120,7 @@ def select_graphs(graphs: Mapping[str, Batch]) -> dict[str, Batch]:
     Example:
         >>> graphs = ViGAutoEncoder(image_size=64).graphs(torch.rand(1, 3, 64, 64), blocks=True)
         >>> list(select_graphs(graphs))
-        ['input', 'encoder block 10', 'decoder']
+        ['input', 'encoder.9', 'decoder']
     """
     missing = [name for name in ("input", "encoder", "decoder") if name not in graphs]
     if missing:
@@ -130,8 +130,7 @@ def select_graphs(graphs: Mapping[str, Batch]) -> dict[str, Batch]:
     blocks = [key for key in graphs if key.startswith("encoder.")]
     candidates = ["encoder", *reversed(blocks)]
     name = next((key for key in candidates if not _is_complete(graphs[key])), candidates[-1])
-    label = name if name == "encoder" else f"encoder block {int(name.removeprefix('encoder.')) + 1}"
-    return {"input": graphs["input"], label: graphs[name], "decoder": graphs["decoder"]}
+    return {key: graphs[key] for key in ("input", name, "decoder")}
 
 
 def _move_to_original(graph: Data, size: tuple[int, int]) -> None:

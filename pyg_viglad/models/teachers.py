@@ -88,7 +88,7 @@ def load_teacher(
             return _from_state(*read_tensors(file, "teacher weights"), str(source))
     if not Path(source).expanduser().is_file():
         raise FileNotFoundError(
-            f"Expected a teacher file or {SHIPPED_TEACHER!r} (got '{source}', which is no file)"
+            f"Expected a teacher file or {SHIPPED_TEACHER!r} (got '{source}', which is not a file)"
         )
     return _from_state(*read_tensors(source, "teacher weights"), str(source))
 
@@ -237,7 +237,7 @@ class BackboneFeatures(nn.Module):
         try:
             with torch.device("meta"):  # without weights, for its strides alone
                 plan: Any = timm.create_model(name, **kwargs)
-        except TypeError as error:
+        except (TypeError, RuntimeError) as error:  # RuntimeError: an unknown tag
             raise ValueError(f"Expected options of the backbone {name!r} ({error})") from error
         # Of several maps of one stride, the last.
         levels = {info["reduction"]: level for level, info in enumerate(plan.feature_info)}

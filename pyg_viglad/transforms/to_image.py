@@ -224,7 +224,7 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     if not path.exists():
         raise FileNotFoundError(f"Expected an image file (got '{path}', which does not exist)")
     if not path.is_file():  # a pipe would be waited for
-        raise ValueError(f"Expected a readable image file (got '{path}', which is no file)")
+        raise ValueError(f"Expected a readable image file (got '{path}', which is not a file)")
     try:
         with Image.open(_without_damage(path)) as image:
             if image.format == "EPS":  # Pillow would run Ghostscript

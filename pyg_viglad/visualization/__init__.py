@@ -1,4 +1,4 @@
-"""Pictures: node graphs (Figure 5), anomaly maps (Figure 3), ablations (Figure 4), scores.
+"""Figures of node graphs (Figure 5), anomaly maps (Figure 3), ablations (Figure 4) and scores.
 
 Every ``plot_`` function returns a :class:`matplotlib.figure.Figure` made without pyplot: nothing
 global changes, nothing has to be closed, and no display is needed. With ``ax`` it draws into existing

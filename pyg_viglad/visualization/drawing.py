@@ -93,7 +93,7 @@ def rank_colors(count: int) -> ScalarMappable:
 
 
 def weight_colors() -> ScalarMappable:
-    """Returns the colours of weights from 0 (light gray, so that it is overlooked) to 1 (dark)."""
+    """Returns the colour scale of weights, from light gray (0) to dark (1)."""
     weight = np.linspace(0, 1, 256)
     faded = np.clip(1 - 4 * weight, 0, 1)[:, None]
     colors = faded * np.array([0.8, 0.8, 0.8, 1]) + (1 - faded) * colormaps["viridis_r"](weight)
@@ -184,8 +184,8 @@ def draw_node(
 ) -> None:
     """Draws the picture, a node's patch, its neighbours' patches (nearest first) and the lines to them.
 
-    With ``weights`` in [0, 1], the largest first, they give the colours and the widths of the lines in the
-    place of the ranks. With ``marks``, neighbours are small squares without numbers, for panels that
+    With ``weights`` in [0, 1], in descending order, colours and line widths show the weights instead of
+    the ranks. With ``marks``, neighbours are small squares without numbers, for panels that
     patches would fill.
     """
     size = size_of(picture)

@@ -1,4 +1,4 @@
-"""Arguments of the figures, checked and turned into arrays: copies, so that the input stays as it was."""
+"""Validation of the figures' arguments and their conversion to arrays, always as copies."""
 
 from __future__ import annotations
 

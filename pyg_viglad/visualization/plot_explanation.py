@@ -35,8 +35,8 @@ def plot_explanation(
     r"""Plots the explained node and its neighbours, coloured by the weights of their edges.
 
     The node's patch has a red outline. The heavier the edge to a neighbour, the darker and wider its line;
-    where there is room, neighbours are numbered from the heaviest. The line under a panel tells the node's
-    error and, of ``"occlusion"`` and ``"captum"``, which part of it is due to the edge of weight 1. Several
+    where there is room, neighbours are numbered from the heaviest. The caption states the node's error
+    and, for ``"occlusion"`` and ``"captum"``, the share that is due to the heaviest edge. Several
     explanations, of other blocks or by other algorithms, stand side by side.
 
     Args:

@@ -124,7 +124,7 @@ def plot_graph(
     )
     panels = sheet.panels[0]
     inches = drawing.width_on_paper(panels[0], size) / 72
-    step = every or _thinning(new, all_edges[1], DENSITY * inches)
+    step = every or _thinning(new, _choose(new, 1, num_neighbors)[1], DENSITY * inches)
     drawn = {}
     for kind, edges in parts.items():
         chosen = _choose(old if old is not None and kind == "lost" else new, step, num_neighbors)

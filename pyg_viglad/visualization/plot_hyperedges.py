@@ -119,7 +119,7 @@ def plot_hyperedges(
     drawing.show_image(panel, drawing.dim(picture, dimming), size)
     _draw_hyperedges(panel, whole, members, readers, size)
     drawing.draw_outline(panel, truth, size)
-    more = "; dots only read" if any(readers) else ""
+    more = "; dots: readers only" if any(readers) else ""
     drawing.caption(panel, f"members of {len(chosen)} of {count} hyperedges{more}", sheet.small)
     handles = [
         Line2D([], [], color=color, label=name, linestyle="none", marker="s", markersize=5.5)

@@ -23,8 +23,8 @@ TRUETYPE: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}  # embedded fonts, as pu
 class NotebookFigure(Figure):
     """A figure that notebooks show without pyplot and without ``%matplotlib inline``.
 
-    Its texts are literal: a ``$`` in the name of a file is no mathematics, and a byte that is not UTF-8
-    is shown by its number.
+    Texts are drawn literally: a ``$`` in a file name does not start mathtext, and bytes that are not
+    UTF-8 appear as escapes.
     """
 
     def draw(self, renderer: RendererBase) -> None:

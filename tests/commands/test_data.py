@@ -1,7 +1,9 @@
 import shutil
 
 import pytest
+import torch
 
+from pyg_viglad import ViGLAD, commands
 from pyg_viglad.commands.data import check, compare
 from pyg_viglad.datasets import CheckRow, Problem
 from tests.datasets.trees.full import write_full
@@ -30,6 +32,17 @@ def test_compare_shows_what_differs_and_fails(tmp_path, capsys):
     assert ["pushpins", *5 * ["-"], "missing"] in [line.split() for line in out.splitlines()]
     assert "  ! 121 good images instead of 122" in out
     assert "  ! Expected the folder" in out
+
+
+def test_a_folder_of_test_images_can_be_tested(tmp_path, capsys):
+    write_images(tmp_path / "test" / "good", 2)
+    write_images(tmp_path / "test" / "bad", 2)
+    model = ViGLAD("small", 96, autoencoder="conv")
+    model.fit_statistics(torch.rand(3, 3, 96, 96), torch.rand(2, 3, 96, 96))
+    model.save_pretrained(tmp_path / "model")
+    metrics = commands.test(str(tmp_path / "model"), str(tmp_path), str(tmp_path / "out"))
+    assert metrics["images"] == {"structural": 2, "good": 2}
+    assert "nan" not in capsys.readouterr().out
 
 
 def test_check_prints_one_line_for_each_problem(tmp_path, capsys):

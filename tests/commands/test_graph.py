@@ -108,12 +108,15 @@ def test_exported_graphs(run, folder, model, name):
 
 def test_named_blocks_and_node_and_the_config_again(folder, tmp_path, capsys):
     output = tmp_path / "first"
+    output.mkdir()
+    (output / "teacher.graphml").write_text("of an earlier image")
     arguments = ["--model", str(folder / "model"), "--node", "150,20.5", "--output", str(output)]
     main(
         ["graph", str(folder / "image.png"), *arguments, "--block", "encoder.2, decoder.11, output"]
     )
     metrics = json.loads((output / "metrics.json").read_text())
     assert list(metrics["graphs"]) == ["encoder.2", "decoder.11", "output"]
+    assert not (output / "teacher.graphml").exists()  # of an earlier image
     graph = record_graphs(ViGLAD.from_pretrained(folder / "model"), folder / "image.png")
     number = node_at(graph["encoder.2"], (150, 20.5))
     assert metrics["node"] == {"graph": "encoder.2", "number": number, "x": 150, "y": 20.5}

@@ -32,6 +32,8 @@ def files(tmp_path_factory):
     model = ViGLAD("small", 96, autoencoder="conv")
     model.fit_statistics(torch.rand(3, 3, 96, 96), torch.rand(2, 3, 96, 96))
     model.save_pretrained(folder / "model")
+    (folder / "trained").mkdir()
+    (folder / "trained" / "config.yaml").write_text("# pyg-viglad train --config config.yaml\n")
     model.student.conv1.weight.data.fill_(torch.nan)
     model.save_pretrained(folder / "nan")
     return folder
@@ -89,6 +91,15 @@ def contents(folder):
         (["test", "--model", "nowhere"], "Expected a model folder"),
         (["distill", "--images", "nowhere"], "Expected a folder of images"),
         (["distill", "--images", "../tiny", "--backbone", "nothing"], "timm model"),
+        (
+            ["distill", "--images", "../tiny", "--backbone", "resnet18.none"],
+            "'resnet18.none' (Invalid",
+        ),
+        (
+            ["data", "check", "../tiny", "--dataset", "mvtec_loco"],
+            "'data_options' that fit the data",
+        ),
+        (["test", "--model", "../model", "--output", "../trained"], "with a run of 'train'"),
         (["distill", "--images", "x", "--decay", "7"], "'decay' in [0, 1]"),
         (["distill", "--images", "x", "--image_size", "50"], "image_size"),
     ],
@@ -117,6 +128,7 @@ def test_mistakes_end_in_one_line(arguments, message, files, monkeypatch, capsys
         (["predict", "--model", "", "--images", "a.png"], "a value of 'model'"),
         (["predict", "--model", "a", "--images", ""], "a value of 'images'"),
         (["nothing"], "nothing"),
+        (["trian", "--data", "data"], "trian"),
         ([], "predict"),
     ],
 )
@@ -180,7 +192,27 @@ def test_no_memory(error, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["test", "--model", "."])
     assert stop.value.code == 1
-    assert "error: Expected smaller images or batches: no memory" in capsys.readouterr().err
+    assert "error: Expected smaller images or batches: out of memory" in capsys.readouterr().err
+
+
+def test_an_error_of_a_loading_process_is_one_line(monkeypatch, capsys):
+    """As torch reports it: the whole traceback of the other process in the message."""
+
+    class Broken(torch.utils.data.Dataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, place):
+            raise ValueError("Expected a readable image file (got 'x.png')")
+
+    def load(*_, **__):
+        list(torch.utils.data.DataLoader(Broken(), num_workers=1))
+
+    monkeypatch.setattr("pyg_viglad.commands.run.ViGLAD.from_pretrained", load)
+    with pytest.raises(SystemExit):
+        main(["test", "--model", "."])
+    expected = "pyg-viglad: error: Expected a readable image file (got 'x.png')\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_interrupted(monkeypatch, capsys):
@@ -217,7 +249,7 @@ def test_all_that_can_be_read_is_read_before_the_first_step(tmp_path, monkeypatc
     assert stop.value.code == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "val/2.png" in line
-    assert line.endswith("(and 1 more, see: pyg-viglad data check .)")
+    assert line.endswith("(and 1 more: 'pyg-viglad data check' with the same options lists all)")
     assert not (tmp_path / "run").exists()
 
 

@@ -5,7 +5,7 @@ import torch
 from matplotlib.text import Text
 
 from pyg_viglad import ViGLAD, visualization
-from pyg_viglad.commands.report import plot_images
+from pyg_viglad.commands.report import format_table, plot_images, score_table
 
 
 def test_the_scale_of_the_maps_names_the_quantiles_of_the_model(tmp_path, monkeypatch):
@@ -23,6 +23,19 @@ def test_the_scale_of_the_maps_names_the_quantiles_of_the_model(tmp_path, monkey
     texts = [text.get_text() for text in figures[0].findobj(Text)]
     assert "0.1\n99.9%" in texts
     assert (tmp_path / "anomaly_maps.png").is_file()
+
+
+def test_the_final_score_is_in_the_table_without_a_node_scorer():
+    model = ViGLAD("small", image_size=96, autoencoder="conv", fusion="pseudo")
+    images = torch.rand(20, 3, 96, 96)
+    model.fit_statistics(images, images)
+    prediction = model.predict(images)
+    assert not torch.allclose(prediction.score, prediction.paper_score)
+    rows = score_table(prediction, ["good", "structural"] * 10)
+    assert list(rows) == ["score", "paper_score", "reconstruction_score", "feature_score"]
+    first = format_table(rows).splitlines()[1].split()
+    assert first[:3] == ["final", "score", "-"]  # no logical anomalies
+    assert first[3] == f"{100 * rows['score']['structural']:.1f}"
 
 
 def test_hyperedges_have_no_picture_of_graphs(tmp_path):

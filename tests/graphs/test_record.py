@@ -184,7 +184,7 @@ def test_errors(tmp_path):
 
 @pytest.mark.parametrize(
     ("side", "name", "grid"),
-    [(224, "encoder", 4), (96, "encoder block 10", 6), (64, "encoder block 10", 4)],
+    [(224, "encoder", 4), (96, "encoder.9", 6), (64, "encoder.9", 4)],
 )
 def test_selected_is_the_deepest_encoder_graph_that_is_not_complete(side, name, grid):
     graphs = ViGAutoEncoder(8, image_size=side, k=9).graphs(torch.rand(2, 3, side, side), True)

@@ -231,7 +231,7 @@ def test_other_files(tmp_path):
         to_image(path)
     os.mkfifo(tmp_path / "pipe.png")
     for path in (tmp_path, tmp_path / "pipe.png", Path(os.devnull)):
-        with pytest.raises(ValueError, match=r"readable image file .*which is no file"):
+        with pytest.raises(ValueError, match=r"readable image file .*which is not a file"):
             to_image(path)
 
 

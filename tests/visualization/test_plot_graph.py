@@ -64,6 +64,15 @@ def test_colours_are_the_values_and_the_smallest_lie_on_top(image, color_by):
     assert (np.diff(lines.get_array()) <= 0).all()
 
 
+def test_fewer_neighbours_are_thinned_less():
+    image, graph = torch.rand(3, 56, 56), random_graph((56, 56), (56, 56), 12, seed=0)
+    counts = [
+        len(one(plot_graph(image, graph, num_neighbors=number), "edges").get_segments())
+        for number in (1, None)
+    ]
+    assert min(counts) > 0.5 * max(counts)
+
+
 @pytest.mark.parametrize(("grid", "every"), [((9, 14), 4), ((9, 14), 3), ((3, 20), 8)])
 def test_thinning_takes_all_neighbours_of_centres_on_a_step(image, grid, every):
     data = random_graph(grid, (32, 48), 5, seed=3)

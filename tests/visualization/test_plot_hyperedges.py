@@ -56,7 +56,7 @@ def test_squares_on_members_and_dots_on_readers(image, data):
         color = to_hex(one(panel, f"members-{number}").get_facecolor()[0])
         assert color == OKABE_ITO[number] == panel.get_legend().legend_handles[number].get_color()
     (caption,) = artists(panel, "caption")
-    assert caption.get_text() == "members of 3 of 4 hyperedges; dots only read"
+    assert caption.get_text() == "members of 3 of 4 hyperedges; dots: readers only"
 
 
 def test_a_shared_patch_is_divided(image, data):

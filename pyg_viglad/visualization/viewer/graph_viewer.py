@@ -59,9 +59,9 @@ class GraphViewer:
         node: Where to start: a node of the input graph, or a position (x, y) in pixels. Default: the
             most anomalous patch; the middle of the image where there are no scores.
         title: The heading.
-        threshold: A value of the calibrated maps to mark on their scale. Default: 0.1, which the
-            calibration gives to the upper one of ``quantiles``. (A_n has a mark of its own, 3 standard
-            deviations.)
+        threshold: A value of the calibrated maps to mark on their scale. Default: 0.1, the
+            calibrated value of the upper one of ``quantiles``. (Node scores have their own mark, 3
+            standard deviations.)
         number: The image's place in the batches of ``graphs`` and ``prediction``, where they hold
             several.
         score_threshold: The model's threshold, written beside the image's score.

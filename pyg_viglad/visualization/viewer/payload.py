@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,7 +58,7 @@ def pack_graphs(
     seen: dict[Any, int] = {}
     inputs = []
     for name, graph in graphs.items():
-        part = _part(name)
+        part, _, block = name.partition(".")
         if part not in PARTS:
             raise ValueError(f"Expected names that start with {', '.join(PARTS)} (got {name!r})")
         one = graph_of_image(graph, number, size=size, name=f"graphs[{name!r}]")
@@ -68,8 +67,7 @@ def pack_graphs(
         if same not in seen:
             seen[same] = len(scores)
             scores.append(found)
-        block = re.fullmatch(part + r"\.(\d+)", name)
-        label = f"block {int(block[1]) + 1}" if block else name[len(part) + 1 :] or "output"
+        label = f"block {int(block) + 1}" if block.isdigit() else block or "output"
         packed.append(
             {
                 "name": name,
@@ -83,10 +81,12 @@ def pack_graphs(
             inputs.append(one)
     missing = [part for part in PARTS if all(graph["part"] != part for graph in packed)]
     if missing:
-        raise ValueError(f"Expected graphs with an {missing[0]} graph (got {list(graphs)})")
+        raise ValueError(f"Expected a graph of the part '{missing[0]}' (got {list(graphs)})")
     grids = sorted((graph["rows"], graph["columns"]) for graph in packed)
     if sorted(columns for _, columns in grids) != [columns for _, columns in grids]:
-        raise ValueError(f"Expected grids finer in rows and columns than the others (got {grids})")
+        raise ValueError(
+            f"Expected of any two grids one at least as fine in rows and in columns (got {grids})"
+        )
     return packed, scores, inputs[0]
 
 
@@ -128,11 +128,6 @@ def pack_graph(graph: Data, name: str) -> dict[str, Any]:
     }
 
 
-def _part(name: str) -> str:
-    """The part of the network that a graph belongs to, such as "encoder" for "encoder block 10"."""
-    return re.split(r"[. ]", name)[0]
-
-
 def _score(graph: Data, key: str, name: str) -> Array:
     values = torch.as_tensor(graph[key]).float()
     nodes = int(graph.num_nodes)
@@ -146,12 +141,11 @@ def _score(graph: Data, key: str, name: str) -> Array:
 
 def start_blocks(graphs: Mapping[str, Data]) -> dict[str, int]:
     """Returns the place within its part of the graph that each part shows first."""
-    chosen = select_graphs(graphs).values() if all(part in graphs for part in PARTS) else ()
+    chosen = select_graphs(graphs) if all(part in graphs for part in PARTS) else ()
     blocks = {}
     for part in PARTS:
-        own = [graph for name, graph in graphs.items() if _part(name) == part]
-        found = (n for n, graph in enumerate(own) if any(graph is one for one in chosen))
-        blocks[part] = next(found, len(own) - 1)
+        own = [name for name in graphs if name.partition(".")[0] == part]
+        blocks[part] = next((n for n, name in enumerate(own) if name in chosen), len(own) - 1)
     return blocks
 
 
