@@ -9,7 +9,7 @@ from pyg_viglad import training
 from pyg_viglad.commands.data import DatasetName, open_data, refuse_problems, refuse_unreadable
 from pyg_viglad.commands.report import format_table, write_report
 from pyg_viglad.commands.run import OptionsOf, find_checkpoint, open_run
-from pyg_viglad.files import write_json, write_text
+from pyg_viglad.files import write_json
 from pyg_viglad.models import ViGLAD
 
 __all__ = ["train"]
@@ -96,7 +96,7 @@ def train(
     known = {kind: value for kind, value in score.items() if not math.isnan(value)}
     aurocs = ", ".join(f"{kind} {100 * value:.1f}" for kind, value in known.items())
     about["scores"] = f"image AUROC in per cent: {aurocs}"
-    write_text(folder / "model" / "README.md", str(detector.generate_model_card(**about)))
+    detector.save_pretrained(folder / "model", model_card_kwargs=about)
     print(format_table(metrics["image_auroc"]))
     print(f"Model, scores and pictures: {folder}")
     return metrics

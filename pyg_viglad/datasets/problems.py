@@ -12,6 +12,7 @@ from pyg_viglad.transforms import check_image_size, to_image
 __all__ = ["Problem", "find_leftovers", "find_problems", "find_unreadable"]
 
 _FEW = 5  # validation images
+_TABLES = ("defects_config.json", "image_anno.csv")  # read for MVTec LOCO AD and VisA
 
 
 class Problem(NamedTuple):
@@ -60,6 +61,8 @@ def find_leftovers(folder: Path, splits: Mapping[str, AnomalyDataset]) -> Iterat
         folder: Folder of the data set.
         splits: Its splits ``"train"``, ``"val"`` and ``"test"``, or some of them.
     """
+    if splits and not any(isinstance(split, FileDataset) for split in splits.values()):
+        return
     used: set[Path] = set()
     stems: dict[Path, Path] = {}
     for split in splits.values():
@@ -81,10 +84,10 @@ def find_leftovers(folder: Path, splits: Mapping[str, AnomalyDataset]) -> Iterat
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         shown = [Path(place, name) for name in sorted(names) if not name.startswith(".")]
         if not shown and not folders:
-            # Of defects, an empty folder of test images stops a training.
-            stops = Path(place).parent.name == "test"
+            # An empty folder in 'test' stops a training.
+            stops = Path(place).parent == Path(folder) / "test"
             yield Problem(f"Expected images in '{place}' (got none)", stops)
-        unread[Path(place)] = [path for path in shown if path not in used]
+        unread[Path(place)] = [p for p in shown if p not in used and p.name not in _TABLES]
     if len(splits) < 3:
         images = [
             p for paths in unread.values() for p in paths if p.suffix.lower() in IMAGE_SUFFIXES
@@ -123,7 +126,7 @@ def _read(path: Path) -> None:
 
 
 def _other_sizes(path: Path, masks: list[Path]) -> Iterator[Problem]:
-    """Yields the masks whose size is not that of their image; what cannot be read is told elsewhere."""
+    """Yields the masks whose size is not that of their image; find_problems reports unreadable files."""
     for mask in masks:
         try:
             sizes = [read_size(file) for file in (path, mask)]

@@ -8,6 +8,7 @@ from pyg_viglad.datasets.base import FileDataset
 from pyg_viglad.datasets.cad_sd import CADSD
 from pyg_viglad.datasets.mvtec_ad import MVTecAD
 from pyg_viglad.datasets.mvtec_loco import MVTecLOCO
+from pyg_viglad.datasets.problems import _unreadable
 from pyg_viglad.datasets.visa import VisA
 
 __all__ = ["EXPECTED", "CheckRow", "Counts", "Expected", "check_data"]
@@ -194,21 +195,13 @@ def _check(category: str, expected: Expected, splits: list[FileDataset], read: b
         ]
     if read:
         for split in splits:
-            problems += _summary(f"unreadable {split.split} images", _unreadable(split))
+            errors = _unreadable(split.get, split.indices())
+            lines = [text.splitlines()[0] for text in errors]
+            problems += _summary(f"unreadable {split.split} images", lines)
     else:
         missing = [str(path) for path in test.missing_masks()]
         problems += _summary("images without a mask", missing)
     return CheckRow(category, found, expected.counts, problems, expected.known)
-
-
-def _unreadable(dataset: FileDataset) -> list[str]:
-    errors = []
-    for place in range(len(dataset)):
-        try:
-            dataset[place]
-        except (FileNotFoundError, ValueError) as error:
-            errors.append(_first_line(error))
-    return errors
 
 
 def _summary(what: str, found: list[str]) -> list[str]:

@@ -142,6 +142,10 @@ class PixelCurve(Metric):
         normal, overlap = (np.add.reduceat(counts[order], first) for counts in (normal, overlap))
         return values[first], normal, overlap
 
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        """Updates the curve; a single batch need not have both defects and normal pixels."""
+        self.update(*args, **kwargs)
+
     def _integrate(self) -> tuple[Tensor, Tensor]:
         if int(self.regions) == 0:
             raise ValueError(

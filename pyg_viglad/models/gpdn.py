@@ -116,5 +116,5 @@ def make_network(
         GPDN(small, 384, k=9, max_relative)
     """
     if name not in ("pdn", "gpdn"):
-        raise ValueError(f"Expected 'student' to be 'pdn' or 'gpdn' (got {name!r})")
+        raise ValueError(f"Expected a network 'pdn' or 'gpdn' (got {name!r})")
     return (PDN if name == "pdn" else GPDN)(size, out_channels, padding, **options)

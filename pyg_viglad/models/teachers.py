@@ -318,12 +318,12 @@ class BackboneTeacher(nn.Module):
 
     Its maps are sampled bilinearly where the cells of a PDN look: cell i at pixel :math:`4i + 16.5`, in
     the coordinates in which the image reaches from 0 to H. Cell j of a map of stride s, of an image
-    enlarged ``scale`` times, counts as centred at :math:`(j + 1/2)\, s / 	ext{scale}`. The maps are then
+    enlarged ``scale`` times, counts as centred at :math:`(j + 1/2)\, s / \text{scale}`. The maps are then
     concatenated.
 
-    Other than a PDN's, such features see more than 33 x 33 pixels. Stages differ much in scale and have
-    many channels; with this teacher :class:`~pyg_viglad.ViGLAD` standardises them and keeps 384 principal
-    components, or ``whiten`` of them.
+    Unlike a PDN's, these features have a receptive field of more than 33 x 33 pixels. Stages differ much in
+    scale and have many channels; with this teacher :class:`~pyg_viglad.ViGLAD` standardises them and keeps
+    384 principal components, or ``whiten`` of them.
 
     Args:
         name: A timm model, see :class:`BackboneFeatures`.

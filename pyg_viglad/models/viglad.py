@@ -230,7 +230,7 @@ class ViGLAD(
             :class:`~pyg_viglad.models.GPDN`; or, as it is, the timm backbone ``"timm:NAME"`` or a
             :class:`~pyg_viglad.models.BackboneTeacher`.
         autoencoder: ``"vig"`` (default), ``"conv"`` (EfficientAD's) or a module from images ``[B, 3, H - 32,
-            W - 32]`` to features of the teacher's width.
+            W - 32]`` to features ``[B, model.channels, (H - 32) / 4, (W - 32) / 4]``.
         student: ``"pdn"`` (default) or, with a vision graph block (Figure 4), ``"gpdn"``.
         variant: Widths of the graph autoencoder, ``"ti"`` (default), ``"s"``, ``"m"`` or ``"b"``.
         k: Number of neighbours in its graphs (default: 12).
@@ -362,7 +362,8 @@ class ViGLAD(
 
         self.imagenet = ImageNetNormalization()
         self.teacher: PDN | BackboneTeacher
-        self._teacher_name = teacher if isinstance(teacher, str) else None
+        # Facts for the model card.
+        self._about: dict[str, str] = {"teacher": teacher} if isinstance(teacher, str) else {}
         if isinstance(teacher, PDN | BackboneTeacher):
             if teacher_weights is not None or teacher_kwargs:
                 raise ValueError(
@@ -559,7 +560,7 @@ class ViGLAD(
             parts["student_teacher"] = hard_mean((target - first).square(), self.hard_quantile)
         if penalty_images is not None:
             other = self.normalize(to_batch(penalty_images, self.image_size))
-            with keep_running_statistics(self.student):  # scores are of images like the normal ones
+            with keep_running_statistics(self.student):  # which come from normal images only
                 first = self.student_features(other, "student_first")
             parts["penalty"] = first.to(target.dtype).square().mean()  # Eq. 15, second term
         if self.losses == "efficientad":
@@ -639,7 +640,7 @@ class ViGLAD(
             )
 
     def _distances(self, features: Features) -> _Distances:
-        """Returns all that scores need of the features, which are much larger."""
+        """Reduces the features to the maps and vectors from which scores are computed."""
         return _Distances(
             anomaly_map(features.target, features.student_first),
             anomaly_map(features.autoencoder, features.student_second),
@@ -709,7 +710,7 @@ class ViGLAD(
             images: An image as :func:`~pyg_viglad.transforms.to_image` takes it (a path, a PIL image, an
                 array, a tensor), a tensor of several ``[B, C, H, W]``, a ``Data`` or ``Batch`` with either
                 as ``img``, or a list, dataset or iterator of any of these.
-            batch_size: Images that are read, resized, and pass the networks at once (default: 8).
+            batch_size: Number of images per batch (default: 8).
             precision: Precision of the networks: ``"float32"``, or ``"bfloat16"`` or ``"float16"`` by
                 autocast, where the hardware is faster in it (default: that in which the statistics were
                 fitted, to which the scores of any other are only close).
@@ -890,7 +891,7 @@ class ViGLAD(
                             views.append(self.teacher_features(normal.flip(dim)))
             if not vectors:
                 raise ValueError("Expected at least one training image (got none)")
-            # The old one does not fit new statistics: without a new one no image is judged.
+            # If the refit fails from here on, no old threshold remains beside new statistics.
             self.threshold = torch.full_like(self.threshold, torch.nan)
             self.gaussian.fit(shards.gather(torch.cat(vectors)))
             if scorer is not None:
@@ -961,12 +962,13 @@ class ViGLAD(
         """
         folder = Path(save_directory).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
+        about = options.get("model_card_kwargs")
+        self._about |= about or {}
         write_tensors(folder / "model.safetensors", self.state_dict(), {"format": "pt"})
         self._save_pretrained(folder)
-        about = options.get("model_card_kwargs")
         if about is not None or not (folder / "README.md").exists():
-            write_text(folder / "README.md", str(self.generate_model_card(**(about or {}))))
-        # The mixin deletes config.json before it saves anything, as a kill between must not.
+            write_text(folder / "README.md", str(self.generate_model_card()))
+        # The mixin deletes config.json first; a kill in between would leave a model without it.
         others = options.keys() - {"model_card_kwargs"}
         return super().save_pretrained(folder, **options) if others else None
 
@@ -976,24 +978,27 @@ class ViGLAD(
         Args:
             *args: Of the mixin.
             **kwargs: ``data`` and ``scores``: texts on the training images and on how well the model does,
-                such as ``"image AUROC 97.1"`` (default: not stated).
+                such as ``"image AUROC 97.1"`` (default: those of the last ``save_pretrained``).
         """
         height, width = self.image_size
-        teacher = self._teacher_name or str(self.teacher)
+        given: dict[str, str] = {k: kwargs.pop(k) for k in ("data", "scores") if k in kwargs}
+        about = {**self._about, **given}
+        teacher = about.get("teacher", str(self.teacher))
         if teacher == SHIPPED_TEACHER:
             teacher = "the shipped one (MIT), distilled from MobileNet-V1 (Apache-2.0)"
         facts = {
             "images": f"{height} x {width} pixels; others are resized",
             "networks": f"student {self.student}, autoencoder {self.autoencoder}",
             "teacher": teacher,
-            "trained on": kwargs.pop("data", "not stated"),
-            "scores": kwargs.pop("scores", "not stated"),
+            "trained on": about.get("data", "not stated"),
+            "scores": about.get("scores", "not stated"),
             "threshold": f"{float(self.threshold):.4g}" if self.fitted else "not fitted",
         }
         return super().generate_model_card(*args, facts=facts, **kwargs)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        write_json(save_directory / "config.json", {**self.config, "precision": self.precision})
+        more = {"precision": self.precision, "about": self._about}
+        write_json(save_directory / "config.json", {**self.config, **more})
 
     @classmethod
     def from_pretrained(
@@ -1040,12 +1045,14 @@ class ViGLAD(
             raise ValueError(f"Expected JSON in '{files[0]}' ({error})") from error
         if not isinstance(config, dict) or not isinstance(config.get("teacher"), dict):
             raise ValueError(f"Expected the config of a ViGLAD (got '{files[0]}')")
-        options = {"graph": "knn", "upsampling": "transposed3", **config, **options}
+        options = {**config, **options}
         for part in ("operator", "graph", "autoencoder"):
             if options.get(part) is None:
                 raise ValueError(f"The model was saved with a custom {part}: pass `{part}=`.")
-        precision = options.pop("precision", "float32")
+        precision, about = options.pop("precision", None), options.pop("about", {})
         _check_precision(precision)
+        if options.get("shrinkage", 0) is None:  # JSON has no infinity
+            options["shrinkage"] = math.inf
         teacher = options["teacher"]
         for part in ("operator", "graph"):
             if isinstance(teacher, dict) and teacher.get(part, "") is None:
@@ -1056,7 +1063,7 @@ class ViGLAD(
             if isinstance(teacher, dict):
                 options["teacher"] = make_teacher(**teacher)
             model = cls(**options)
-            model.precision = precision
+            model.precision, model._about = precision, dict(about)
             model.load_state_dict(load_file(files[1]))
         except (RuntimeError, TypeError, SafetensorError) as error:
             reason = str(error).splitlines()[-1].strip()
@@ -1124,7 +1131,7 @@ class ViGLAD(
         if graphs:
             found = self.edges(torch.zeros(1, 3, height, width, device=self.device))
             names += [f"graph.{name}" for name in found]
-        # Unequal sizes, none of them special, for the tracing to take none as fixed.
+        # Unequal, arbitrary sizes, so that tracing treats none of them as constant.
         images = torch.zeros(2, 3, height + 22, width + 34, dtype=getattr(torch, dtype))
         with evaluation_mode(self):
             return export_program(_Program(self, graphs), images.to(self.device), names, path)
@@ -1231,7 +1238,7 @@ def _spatial_mean(maps: Tensor) -> Tensor:
 
 
 def _each_image(images: Any) -> Iterator[Any]:
-    """Iterates over the images of whatever holds one or several, reading each when it is asked for."""
+    """Iterates lazily over the images of an image, list, data set or iterator."""
     items: Any = [images]
     if isinstance(images, Dataset) and hasattr(images, "__len__"):
         items = (images[i] for i in range(len(images)))
@@ -1246,14 +1253,19 @@ def _each_image(images: Any) -> Iterator[Any]:
                 yield image
 
 
+def _is_map_style(source: object) -> bool:
+    """Returns whether a dataset is indexed; an ``IterableDataset`` inherits ``__getitem__`` alone."""
+    return hasattr(source, "__getitem__") and hasattr(source, "__len__")
+
+
 def _batches(source: ImageSource, device: torch.device) -> Iterator[Tensor]:
     """Iterates over batches of images ``[B, 3, H, W]``."""
-    batches: Iterable[Any]
+    batches: Any
     if isinstance(source, Data):
         batches = [source]
     elif isinstance(source, Tensor):
         batches = source.split(_BATCH_SIZE)
-    elif hasattr(source, "__getitem__") and not isinstance(source, list | tuple):
+    elif not isinstance(source, list | tuple) and _is_map_style(source):
         dataset: Any = source
         first = dataset[0] if len(dataset) else None
         collate = Batch.from_data_list if isinstance(first, Data) else None

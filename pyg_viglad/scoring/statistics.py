@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -280,8 +281,8 @@ class MapCalibration(Statistics):
         """
         if not maps.numel() or not torch.isfinite(maps).all():
             raise ValueError(f"Expected finite validation maps (got {list(maps.shape)})")
-        keys = _to_keys(maps.detach().double().flatten().cpu())
-        start, end = (_quantile(keys, quantile, shards) for quantile in (self.start, self.end))
+        values = shards.gather(maps.detach()).double().cpu().numpy()
+        start, end = torch.from_numpy(np.quantile(values, (self.start, self.end)))
         self._store(q_start=start, q_end=start + scale_or_one(end - start, end, "maps"))
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -492,35 +493,6 @@ def ledoit_wolf(scatter: Tensor, fourth: Tensor, number: int) -> Tensor:
     share = torch.where(shrinks, (noise / distance).clamp(max=1), torch.zeros_like(noise))
     target = mean[..., None, None] * torch.eye(channels).to(scatter)
     return torch.lerp(covariance, target, share[..., None, None])
-
-
-def _to_keys(values: Tensor) -> Tensor:
-    """Maps float64 to int64 such that the order of the numbers is that of the bits, as unsigned."""
-    bits = values.view(torch.int64)
-    return torch.where(bits < 0, ~bits, bits ^ torch.iinfo(torch.int64).min)
-
-
-def _quantile(keys: Tensor, quantile: float, shards: Shards) -> Tensor:
-    """Computes the quantile of all processes' values, linearly interpolated as NumPy does.
-
-    The two values beside it are found 16 bits at a time, by counting: exact, and of any number of values.
-    """
-
-    def ranked(rank: int) -> Tensor:
-        left, found = keys, 0
-        for shift in (48, 32, 16, 0):
-            digits = (left >> shift) & 0xFFFF
-            ends = shards.sum(torch.bincount(digits, minlength=2**16)).cumsum(0)
-            digit = int(torch.searchsorted(ends, rank, right=True))
-            rank -= int(ends[digit - 1]) if digit else 0
-            left = left[digits == digit]
-            found = found << 16 | digit
-        bits = found - 2**63 if found >= 2**63 else ~found
-        return torch.tensor(bits).view(torch.float64)
-
-    place = (int(shards.sum(len(keys))) - 1) * quantile
-    below = ranked(math.floor(place))
-    return torch.lerp(below, ranked(math.ceil(place)), place - math.floor(place))
 
 
 def _moments(

@@ -143,8 +143,9 @@ def fit(
     module = ViGLADModule(model, lr, weight_decay, seed=seed, images=train, cache=cache)
     run_trainer(trainer, module, loaders, checkpoint)
     module.images = module.cache = None  # frees its file: the trainer keeps the module
-    # As it will be loaded, whatever the precision of the training.
-    model.to(torch.get_default_dtype())
+    # Statistics are fitted in the type in which the model is loaded, and on the GPU that Lightning left.
+    device = trainer.strategy.root_device
+    model.to(device if device.type == "cuda" else model.device, torch.get_default_dtype())
     model.fit_statistics(train, validation, shards_of(trainer), precision)
 
 

@@ -70,6 +70,7 @@ class ViGLADModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Fits the teacher's statistics and fills the cache, once the processes can communicate."""
+        _move_to_gpu(self)
         self.shards = shards_of(self.trainer)
         normalization = self.model.teacher_normalization
         if self.cache is not None:
@@ -103,15 +104,11 @@ class ViGLADModule(LightningModule):
         self.log("loss", loss.detach(), prog_bar=True, batch_size=1, sync_dist=True)
         return loss
 
-    def make_optimizer(self) -> torch.optim.Adam:
-        """Builds Adam over student and autoencoder."""
+    def configure_optimizers(self) -> torch.optim.Adam:
+        """Returns Adam over student and autoencoder."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         # Fused: one pass over the weights instead of ten, the same steps to rounding.
         return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True)
-
-    def configure_optimizers(self) -> torch.optim.Adam:
-        """Returns Adam."""
-        return self.make_optimizer()
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Sets the step's learning rate, with its one drop near the end."""
@@ -172,9 +169,10 @@ class DistillationModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Fits the normalisation, once the processes can communicate."""
+        _move_to_gpu(self)
         self.shards = shards_of(self.trainer)
         if self.images is not None and not self.normalization.fitted:
-            outputs = (self.features(batch) for batch in self.images)
+            outputs = (self.features(batch.to(self.device)) for batch in self.images)
             self.normalization.fit(outputs, self.shards)
 
     def training_step(self, images: Tensor) -> Tensor:
@@ -208,6 +206,13 @@ class DistillationModule(LightningModule):
         falling = max(1, round(self.decay * steps))
         factor = min(1.0, (steps - self.global_step) / falling) if self.decay else 1.0
         _set_learning_rate(self, self.lr * factor)
+
+
+def _move_to_gpu(module: LightningModule) -> None:
+    """Moves a module to the trainer's GPU, as Lightning does only after ``setup``."""
+    device = module.trainer.strategy.root_device
+    if device.type == "cuda":
+        module.to(device)
 
 
 def _set_learning_rate(module: LightningModule, lr: float) -> None:

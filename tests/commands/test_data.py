@@ -45,6 +45,13 @@ def test_a_folder_of_test_images_can_be_tested(tmp_path, capsys):
     assert "nan" not in capsys.readouterr().out
 
 
+def test_check_notes_nothing_of_digits(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "digits", 1)  # a folder of the same name
+    assert check("digits", data_options={"num_train": 8}) == []
+    assert capsys.readouterr().out == "8 train images, 60 val images, 230 test images\n"
+
+
 def test_check_prints_one_line_for_each_problem(tmp_path, capsys):
     write_images(tmp_path / "train", 8)
     assert check(str(tmp_path)) == [

@@ -80,6 +80,16 @@ def test_extreme_maps():
     assert type(au_pro(iter([torch.eye(4)]), iter([torch.eye(4).bool()]))) is float
 
 
+def test_called_as_a_metric_it_accumulates():
+    maps, masks = np.arange(32.0).reshape(2, 4, 4), np.zeros((2, 4, 4), bool)
+    masks[0, 2:, 2:] = True  # the other image is good
+    called, updated = PixelAUROC(), PixelAUROC()
+    for one, mask in zip(maps, masks, strict=True):
+        assert called(one, mask) is None
+        updated.update(one, mask)
+    assert called.compute() == updated.compute()
+
+
 @pytest.mark.parametrize("metric", [PixelAUROC, PerRegionOverlap])
 def test_metric_accumulates_and_resets(metric):
     maps, masks = sample(3)

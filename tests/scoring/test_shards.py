@@ -1,6 +1,5 @@
 """Statistics of images that two processes share, against those of one process and against NumPy."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,7 +12,6 @@ from pyg_viglad.scoring import (
     Shards,
     Whitening,
 )
-from pyg_viglad.scoring.statistics import _quantile, _to_keys
 from tests.processes import run_in_two
 
 
@@ -53,19 +51,6 @@ def test_two_processes_find_what_one_finds(tmp_path):
         assert torch.equal(found["images"], features()[:6])
         for name, value in alone.items():
             assert torch.allclose(found[name].double(), value.double(), atol=1e-5), name
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_quantiles_are_those_of_numpy(dtype):
-    generator = torch.Generator().manual_seed(0)
-    maps = torch.randn(3, 7, 5, generator=generator, dtype=dtype)
-    maps[0, :2] = maps[1, 0, 0]  # ties
-    maps[2, 0, :2] = torch.tensor([0.0, -0.0])
-    for scale in (1e-30, 1.0, 1e30):
-        values = (maps * scale).double().flatten()
-        for quantile in (0.0, 0.1, 0.123, 0.5, 0.9, 1.0):
-            found = float(_quantile(_to_keys(values), quantile, ALONE))
-            assert np.isclose(found, np.quantile(values.numpy(), quantile), rtol=1e-12, atol=0)
 
 
 def test_the_dealt_images():
