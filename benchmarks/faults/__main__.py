@@ -19,12 +19,12 @@ from pyg_viglad.files import write_text
 
 NAMES = [m.name for m in pkgutil.iter_modules(benchmarks.faults.__path__) if m.name[0] != "_"]
 HEADER = """\
-| what was tried | how often | what happened | wrong |
-|:---------------|----------:|:--------------|------:|"""
+| fault | repeats | outcome | failures |
+|:------|--------:|:--------|---------:|"""
 TITLE = """\
-# What was tried to break it
+# Robustness tests
 
-`make faults` wrote this table; benchmarks/faults/ holds what it tries.
+`make faults` writes this table; benchmarks/faults/ holds the tests.
 """
 
 
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             lines.append(f"| {' | '.join(cells)} |")
             print(lines[-1], flush=True)
             wrong += outcome.wrong
-    end = f"{wrong} wrong, after {(time.monotonic() - start) / 60:.1f} minutes."
+    end = f"{wrong} failures in {(time.monotonic() - start) / 60:.1f} minutes."
     print(f"\n{end}")
     if args.output:
         write_text(args.output, "\n".join([TITLE, *lines, "", end, ""]))

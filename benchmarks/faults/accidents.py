@@ -140,7 +140,7 @@ def _killed_training(folder: Path, repeats: int) -> Outcome:
     return Outcome(
         "kill -9 of a training, then --resume",
         repeats,
-        f"weights and statistics of one that ran through; killed {reached}",
+        f"same weights and statistics as an uninterrupted run; killed {reached}",
         wrong,
     )
 
@@ -186,7 +186,7 @@ def _killed_saving(folder: Path, repeats: int) -> Outcome:
         except (OSError, ValueError):
             wrong += 1
     return Outcome(
-        "kill -9 while one model is saved over another", repeats, "one of the two, whole", wrong
+        "kill -9 while one model is saved over another", repeats, "one of the two, intact", wrong
     )
 
 
@@ -208,7 +208,9 @@ def _killed_grid(folder: Path, repeats: int) -> Outcome:
         code = _run(command, log, True)
         wrong += code != 0 or scores(part) != expected
         shutil.rmtree(part)
-    return Outcome("kill -9 of a grid, then again", repeats, "the scores of a whole one", wrong)
+    return Outcome(
+        "kill -9 of a grid, then restarted", repeats, "same scores as an uninterrupted run", wrong
+    )
 
 
 def _full_disk(folder: Path, repeats: int) -> Iterator[Outcome]:
@@ -234,9 +236,9 @@ def _full_disk(folder: Path, repeats: int) -> Iterator[Outcome]:
             told = len(lines) == 1 and "File too large" in lines[0] and str(whole) in lines[0]
             wrong += code != 1 or after != before or not told or bool(list(whole.rglob("*.part")))
         yield Outcome(
-            f"a full disk while {what} is written (a limit of bytes a file)",
+            f"a full disk while {what} is written (simulated by a file-size limit)",
             repeats,
-            "one line that names the file; the old file stays whole",
+            "one line that names the file; the old file stays intact",
             wrong,
         )
 
@@ -259,7 +261,7 @@ def _damaged_checkpoint(folder: Path, repeats: int) -> Outcome:
         wrong += code != 1 or len(lines) != 1 or str(checkpoint) not in lines[0]
     checkpoint.write_bytes(content)
     return Outcome(
-        "--resume with a checkpoint cut off or with one wrong bit",
+        "--resume with a truncated checkpoint or a flipped bit",
         repeats,
         "one line that names the checkpoint, exit code 1",
         wrong,
@@ -281,6 +283,6 @@ def _two_runs(folder: Path) -> Outcome:
     return Outcome(
         "a second run in the same folder",
         1,
-        "one line, exit code 1; the first goes on",
+        "one line, exit code 1; the first continues",
         int(not (refused and alive and untouched)),
     )

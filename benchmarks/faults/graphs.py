@@ -29,7 +29,7 @@ def check(repeats: int = 200) -> Iterator[Outcome]:
         offset = 0 if number % 5 == 0 else 2 ** (15 * (number % 5)) * (1 - 2 * (number % 2))
         moved = (x + offset).to(TYPES[number // 5 % 5] if offset == 0 else torch.int64)
         wrong += int((knn_graph(moved, 5)[0].view(-1, 5) != expected).any())
-    yield Outcome("integers, up to 2^60 from zero, with ties", repeats, "the nearest", wrong)
+    yield Outcome("integers, up to 2^60 from zero, with ties", repeats, "exact neighbours", wrong)
 
     wrong = 0
     for _ in range(repeats):
@@ -47,7 +47,7 @@ def check(repeats: int = 200) -> Iterator[Outcome]:
         same[torch.arange(60), torch.arange(60)] = False
         others = [row.nonzero()[:3, 0].tolist() for row in same]
         wrong += edges.tolist() != [[i, *row] for i, row in enumerate(others)]
-    yield Outcome("three colours only", repeats, "self first, ties by index", wrong)
+    yield Outcome("images of three colours", repeats, "self first, ties by index", wrong)
 
     wrong = 0
     for _ in range(repeats):
@@ -56,7 +56,7 @@ def check(repeats: int = 200) -> Iterator[Outcome]:
         batch = Batch.from_data_list(graphs)
         wrong += not all(torch.equal(batch[i].img, graph.img) for i, graph in enumerate(graphs))
         wrong += to_batch(batch, (8, 8)).shape != (2, 3, 8, 8)
-    yield Outcome("images of two sizes in a batch", repeats, "their images and graphs", wrong)
+    yield Outcome("images of two sizes in a batch", repeats, "correct images and graphs", wrong)
 
     wrong = 0
     own = [name for name, build in GRAPHS.items() if isinstance(build, type)]  # none registered
@@ -65,7 +65,9 @@ def check(repeats: int = 200) -> Iterator[Outcome]:
         block = ConvViG(8, k=3, graph=name, operator=operator, drop_path=0.1)
         out = block(torch.rand(0, 8), batch_size=1, grid_size=(0, 3))
         wrong += tuple(out.shape) != (0, 8)
-    yield Outcome("blocks on no nodes, with every graph", len(own), "no nodes", wrong)
+    yield Outcome(
+        "blocks on empty graphs, with every graph builder", len(own), "empty output", wrong
+    )
 
 
 def nearest(x: Tensor, k: int) -> Tensor:

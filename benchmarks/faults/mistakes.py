@@ -133,7 +133,7 @@ def check(repeats: int = 100) -> Iterator[Outcome]:
         yield _outcome("malformed folders of images, `train`", _some(_TREES, repeats), _try_tree)
         yield _outcome("the same, `data check`", _some(_TREES, repeats), _try_check)
         harmless = _outcome(
-            "oddities of folders that stop no training, `data check`",
+            "harmless oddities of folders, `data check`",
             _some(_HARMLESS, repeats),
             _try_harmless,
         )
@@ -157,7 +157,9 @@ def _some(cases: Sequence[Any], number: int) -> Sequence[Any]:
 def _outcome(what: str, cases: Sequence[Any], attempt: Callable[[Any], str]) -> Outcome:
     found = [attempt(case) for case in cases]
     wrong = [text for text in found if text]
-    return Outcome(what, len(cases), "; ".join(wrong) or "one line, no step", len(wrong))
+    return Outcome(
+        what, len(cases), "; ".join(wrong) or "one-line error, no training step", len(wrong)
+    )
 
 
 def _try_options(text: bytes) -> str:

@@ -272,4 +272,4 @@ def _made(marker: Path) -> bool:
 
 
 def _told(wrong: list[str]) -> tuple[str, int]:
-    return ("not refused: " + "; ".join(wrong) if wrong else "nothing ran", len(wrong))
+    return ("not refused: " + "; ".join(wrong) if wrong else "no code executed", len(wrong))

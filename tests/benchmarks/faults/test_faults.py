@@ -45,4 +45,4 @@ def test_what_is_wrong_ends_with_1(fake, capsys):
     assert main(["--only", "graphs"]) == 1
     out = capsys.readouterr().out
     assert "| the check of graphs itself | 1 | OSError: no space | 1 |" in out
-    assert "3 wrong" in out
+    assert "3 failures" in out
