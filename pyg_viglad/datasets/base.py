@@ -33,7 +33,7 @@ __all__ = [
 
 IMAGE_SUFFIXES = {".gif", ".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
 
-_FEWEST = 5  # images held out for validation, where there are as many as four times so many
+_FEWEST = 5  # images held out for validation at least, but a quarter of all at most
 
 
 class Sample(NamedTuple):
@@ -199,7 +199,7 @@ class FileDataset(AnomalyDataset):
         return ("logical" if name.startswith("logical") else "structural"), name
 
     def _hold_out(self, samples: list[Sample], part: float, seed: int) -> list[Sample]:
-        """Returns the training images without, or only, those held out for validation."""
+        """Returns the held-out images for the split "val", and the others for "train"."""
         total = len(samples)
         if total < 2:
             raise ValueError(

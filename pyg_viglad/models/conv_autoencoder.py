@@ -9,8 +9,8 @@ from pyg_viglad.transforms import as_size, to_batch
 
 __all__ = ["ConvAutoEncoder"]
 
-# Sides of the grids before the decoder's convolutions: a share of the image's, less some cells.
-# For 256 pixels: 3, 8, 15, 32, 63 and 127.
+# Sides of the grids before the decoder's convolutions: the image's side divided by the first number,
+# minus the second. For 256 pixels: 3, 8, 15, 32, 63 and 127.
 _GRIDS = ((64, 1), (32, 0), (16, 1), (8, 0), (4, 1), (2, 1))
 
 

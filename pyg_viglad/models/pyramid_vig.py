@@ -173,7 +173,7 @@ class PyramidTrunk(nn.Module):
         batch_size = x.size(0) // (grid_size[0] * grid_size[1])
         for block in stage:
             built = edge_index is None
-            # A compiler cannot look at the edges. Otherwise they may be others than the builder's.
+            # Compiled code cannot inspect given edges and assumes the builder's; eager code takes any.
             if torch.compiler.is_compiling() and k is None:
                 k = self.edges_per_node(block.graph, x, edge_index)
             x, used = block(

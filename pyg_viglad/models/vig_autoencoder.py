@@ -132,7 +132,7 @@ class ViGAutoEncoder(PyramidTrunk):
     def load_encoder(self, weights: EncoderWeights) -> None:
         """Loads stem, blocks and downsamplings of a :class:`~pyg_viglad.models.PyramidViG`.
 
-        What it does not have, the last downsampling, keeps its weights. Its images are (x - 0.5) / 0.5,
+        The last downsampling, which Pyramid ViG lacks, keeps its weights. Its images are (x - 0.5) / 0.5,
         those of this network ImageNet-normalised: the first convolution is rescaled accordingly, which
         is exact up to the zeros around the image. The position embedding is interpolated to the grid
         of this network. Graphs stay this network's own: its ``k``, all nodes as candidates, and no
@@ -201,8 +201,8 @@ class ViGAutoEncoder(PyramidTrunk):
         r"""Computes :math:`D[E(\mathcal{G})]` (Eq. 10-14), all layers between stem and projection.
 
         As ``x`` and ``edge_index`` are its arguments, explainers of PyG apply to it: a given graph is
-        that of the first block, with ``dynamic=False`` that of the whole first stage. Of the other
-        blocks' graphs an explainer's edge mask knows nothing: set ``block.conv.explain = False``.
+        that of the first block, with ``dynamic=False`` that of the whole first stage. An
+        explainer's edge mask does not apply to the other blocks: set ``block.conv.explain = False``.
 
         Args:
             x: Node features ``[B * H * W, C]``, image after image, row by row, of the stem.
@@ -262,7 +262,7 @@ class ViGAutoEncoder(PyramidTrunk):
 
     @torch.no_grad()
     def edges(self, images: Tensor) -> dict[str, Tensor]:
-        """Returns the edges of all graphs of :meth:`graphs`, as they were used: such a call exports.
+        """Returns the edges of all graphs of :meth:`graphs`, as they were used; unlike those, exportable.
 
         Args:
             images: Images ``[B, 3, H, W]``.

@@ -91,7 +91,7 @@ ImageSource = Tensor | Dataset[Any] | Iterable[Any]
 _BATCH_SIZE = 8  # images per batch while statistics are fitted
 _COMPONENTS = 384  # principal components of a backbone's features, without whitening
 _PSEUDO_ANOMALIES = 240  # for fusion="pseudo"; at least one and at most eight per image and kind
-# What a score is made of comes before it.
+# Parts before the scores computed from them: the first non-finite one is reported.
 _CAUSES = ("local_map", "global_map", "feature_score", "node_map", "paper_score")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
@@ -125,7 +125,7 @@ class Features(NamedTuple):
         student_first: First half of the student's output, which imitates the target.
         student_second: Second half, which imitates the autoencoder.
         autoencoder: The autoencoder's features, which imitate the target.
-        target: The teacher's features, whitened where the model has ``whiten``, else as above.
+        target: The teacher's features, whitened where the model has ``whiten``, otherwise ``teacher``.
     """
 
     teacher: Tensor
@@ -272,8 +272,7 @@ class ViGLAD(
         quantiles: Quantiles of the validation maps that become 0 and 0.1 (default: 0.9 and 0.995).
         threshold_quantile: Quantile of the validation scores above which an image is anomalous
             (default: 0.99), see :func:`~pyg_viglad.scoring.upper_quantile` for few images. Pseudo-anomalies
-            do not move it: how large they are is a matter of choice, how often normal images raise a
-            false alarm is not.
+            do not enter it: their strength is arbitrary, the false-alarm rate on normal images is not.
 
     Shapes:
         - **input:** images ``[B, 3, H, W]`` in [0, 1], or a ``Batch`` with ``img``.
@@ -300,7 +299,7 @@ class ViGLAD(
     """
 
     threshold: Tensor
-    # Set, it keeps the mixin from a config of its own, which fails on a dataclass among the arguments.
+    # Stops the mixin from building its own config, which fails on a dataclass among the arguments.
     _hub_mixin_config = {}  # noqa: RUF012
 
     def __init__(
@@ -502,7 +501,7 @@ class ViGLAD(
 
     @torch.no_grad()
     def target_features(self, images: Tensor) -> Tensor:
-        """Computes what student and autoencoder imitate: the teacher's features, maybe whitened."""
+        """Computes the target of student and autoencoder: the teacher's features, maybe whitened."""
         return self.teacher_normalization(self.teacher(images))  # type: ignore[no-any-return]
 
     def student_features(

@@ -88,9 +88,9 @@ class NodeGaussian(NodeScorer):
     :meth:`calibrate` then standardises each node's distances over m validation images, so that varying
     positions do not hide steady ones. It suits images whose parts have fixed positions.
 
-    What few images say of a single node is mostly noise, so that the less there are, the more is taken
-    from all nodes. With :math:`w(n) = n^2 / (n^2 + 20^2)`, the Ledoit-Wolf estimates :math:`\hat\Sigma_i` of
-    the node and :math:`\hat\Sigma` of all nodes around their means, and mean :math:`m_i` and variance
+    Estimates of one node from few images are mostly noise: the fewer images, the larger the share of the
+    estimate from all nodes. With :math:`w(n) = n^2 / (n^2 + 20^2)`, the Ledoit-Wolf estimates
+    :math:`\hat\Sigma_i` of the node and :math:`\hat\Sigma` of all nodes around their means, and mean :math:`m_i` and variance
     :math:`v_i` of the node's validation distances,
 
     .. math::

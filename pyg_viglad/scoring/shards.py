@@ -10,11 +10,11 @@ __all__ = ["ALONE", "Shards"]
 
 
 class Shards(NamedTuple):
-    r"""Deals images to the processes of :mod:`torch.distributed` and merges what each finds of its own.
+    r"""Splits images among the processes of :mod:`torch.distributed` and merges their statistics.
 
     Process r of R has the images r, r + R, r + 2R, ... Sums are added up and values of single images are
-    joined in the images' order, so that all processes get what one with all images would find, up to
-    rounding. Feature maps stay where they are. All processes must make the same calls.
+    joined in the images' order, so that all processes get the result of one process with all images, up
+    to rounding. Feature maps stay where they are. All processes must make the same calls.
 
     Attributes:
         rank: Number r of this process (default: 0).

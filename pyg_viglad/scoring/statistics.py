@@ -160,8 +160,8 @@ class Whitening(ChannelNormalization):
 
     :math:`V_D` are the first D principal axes of the standardised channels, :math:`\Lambda_D` their
     variances, :math:`\Lambda_1` the largest, and :math:`\gamma` makes the mean variance of the output 1.
-    Many channels of a teacher say the same: in a sum of squared differences they count many times, after
-    whitening once. Mean and covariance are accumulated in float64.
+    Correlated channels count several times in a sum of squared differences, and once after whitening.
+    Mean and covariance are accumulated in float64.
 
     Args:
         channels: Number of channels C.

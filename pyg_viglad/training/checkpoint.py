@@ -21,13 +21,13 @@ class WholeFiles(TorchCheckpointIO):
     """Writes a checkpoint whole or not at all.
 
     Lightning alone writes to the system's temporary folder and, where that is another file system,
-    copies the file over the last checkpoint, of which a kill or a full disk then leaves a half.
+    copies the file over the last checkpoint, so that a kill or a full disk leaves a truncated file.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Writes a checkpoint; torch alone would tell nothing of a full disk."""
+        """Writes a checkpoint; ``torch.save`` does not report a full disk."""
         content = io.BytesIO()
         torch.save(checkpoint, content)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -38,8 +38,8 @@ class LastCheckpoint(Checkpoint):
     """Keeps the last checkpoint of a training in one file.
 
     It is written every so many steps, after the last step, and before an early end: by a limit of
-    time, by Ctrl-C (see :func:`run_trainer`) or by SIGTERM. These let the step in which they come
-    end, so that weights, optimizer and number of steps fit together.
+    time, by Ctrl-C (see :func:`run_trainer`) or by SIGTERM. The current step is
+    finished first, so that weights, optimizer and step number agree.
 
     Args:
         path: The file.

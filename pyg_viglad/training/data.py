@@ -28,7 +28,7 @@ __all__ = ["PenaltyImages", "StepSampler", "TeacherCache", "shards_of", "step_se
 
 
 def shards_of(trainer: "Trainer") -> Shards:
-    """Returns the processes of a trainer that can communicate: before and after its fit there may be one."""
+    """Returns the shards of a trainer's process group, or a single one while there is no group."""
     return Shards.of_process_group() if trainer.world_size > 1 else Shards()
 
 

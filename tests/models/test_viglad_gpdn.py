@@ -131,5 +131,5 @@ def test_a_teacher_with_an_own_part_is_asked_for(tmp_path, options):
 
 def test_options_and_names():
     assert "student" in detector_options("viglad")
-    with pytest.raises(ValueError, match=r"Expected 'student' to be 'pdn' or 'gpdn' \(got 'other'"):
+    with pytest.raises(ValueError, match=r"Expected a network 'pdn' or 'gpdn' \(got 'other'"):
         ViGLAD("small", 96, student="other")
