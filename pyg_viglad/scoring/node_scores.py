@@ -90,8 +90,8 @@ class NodeGaussian(NodeScorer):
 
     Estimates of one node from few images are mostly noise: the fewer images, the larger the share of the
     estimate from all nodes. With :math:`w(n) = n^2 / (n^2 + 20^2)`, the Ledoit-Wolf estimates
-    :math:`\hat\Sigma_i` of the node and :math:`\hat\Sigma` of all nodes around their means, and mean :math:`m_i` and variance
-    :math:`v_i` of the node's validation distances,
+    :math:`\hat\Sigma_i` of the node and :math:`\hat\Sigma` of all nodes around their means, and mean
+    :math:`m_i` and variance :math:`v_i` of the node's validation distances,
 
     .. math::
         \Sigma_i &= w(n) \hat\Sigma_i + (1 - w(n)) \hat\Sigma \\
