@@ -1,18 +1,21 @@
-"""Teachers without training: what their features alone tell, whitened to several widths.
+"""Image AUROC of teacher features without training, plain and whitened.
 
-Prints the image AUROC by kind of anomaly of A_n (Gaussian and neighbours) and of the Mahalanobis distance of
-the spatial mean (A_f with feature="teacher"). A teacher is its name or file, or the arguments of load_teacher
-as JSON.
+The scores are A_n (Gaussian and neighbours), the Mahalanobis distance of the spatial mean (A_f with
+feature="teacher") and, with --clusters, A_c of GraphComposition for several seeds of its k-means. A teacher
+is its name or file, or the arguments of load_teacher as JSON.
 
+    python -m benchmarks.studies.teachers --data real/four_screws --options '{"logical": ["missing"]}' \
+        --clusters 8 16
     python -m benchmarks.studies.teachers --data real/transistor --options '{"logical": ["misplaced"]}' \
         --teachers mobilenetv1 '{"source": "timm:vgg16", "weights": "vgg16.safetensors", "scale": 1}'
 """
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import torch
@@ -21,9 +24,15 @@ from torch_geometric.loader import DataLoader
 
 from benchmarks.grid import Scores, measure
 from benchmarks.grid.results import format_value
-from pyg_viglad.commands.data import Splits, open_data
+from pyg_viglad.commands.data import DatasetName, Splits, open_data
 from pyg_viglad.models import BackboneTeacher, load_teacher
-from pyg_viglad.scoring import ChannelNormalization, Mahalanobis, Whitening, make_node_scorer
+from pyg_viglad.scoring import (
+    ChannelNormalization,
+    GraphComposition,
+    Mahalanobis,
+    Whitening,
+    make_node_scorer,
+)
 from pyg_viglad.transforms import ImageNetNormalization
 
 SCORES = ("A_n, Gaussian", "A_n, neighbours", "A_f")
@@ -33,6 +42,7 @@ SHRINKAGE = 0.02
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="digits", help="see pyg-viglad train --help")
+    parser.add_argument("--dataset", choices=get_args(DatasetName), default="auto")
     parser.add_argument("--options", type=json.loads, default={}, help="of the data set, as JSON")
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--every", type=int, default=1, help="take every n-th image of each split")
@@ -40,11 +50,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--whiten", type=int, nargs="*", default=[64, 128, 256], help="besides no whitening"
     )
+    parser.add_argument("--clusters", type=int, nargs="*", default=[], help="of A_c")
+    parser.add_argument("--cluster-seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    splits = open_data(args.data, (args.image_size, args.image_size), args.options)
+    size = (args.image_size, args.image_size)
+    splits = open_data(args.data, size, args.options, args.dataset)
     splits = Splits(*(split[:: args.every] for split in splits))
     rows = []
     for text in args.teachers:
@@ -58,10 +71,11 @@ def main(arguments: list[str] | None = None) -> None:
         outputs = [compute(teacher, split, args.precision == "bfloat16") for split in splits]
         seconds = (time.perf_counter() - start) / sum(map(len, splits))
         for width, features in whiten(outputs, args.whiten):
-            scores = Scores(score(features), None)
-            for name, metrics in measure(
-                scores, splits.test, ["image_auroc", "defect_auroc"]
-            ).items():
+            found = score(features)
+            if not width:
+                found |= score_compositions(features, args.clusters, args.cluster_seeds)
+            measured = measure(Scores(found, None), splits.test, ["image_auroc", "defect_auroc"])
+            for name, metrics in measured.items():
                 values = {**metrics["defect_auroc"], **metrics["image_auroc"]}
                 kinds = [values[kind] for kind in ("logical", "structural") if kind in values]
                 rows.append(
@@ -130,6 +144,19 @@ def score(features: Splits) -> dict[str, Tensor]:
     distance = Mahalanobis(means[0].size(1))
     distance.fit(means[0])
     found[SCORES[-1]] = distance(means[1])
+    return found
+
+
+def score_compositions(
+    features: Splits, clusters: list[int], seeds: list[int]
+) -> dict[str, Tensor]:
+    """Fits A_c for every number of clusters and seed, and computes it of the test features."""
+    found = {}
+    for number, seed in itertools.product(clusters, seeds):
+        composition = GraphComposition(number, seed=seed)
+        composition.fit(features.train)
+        scores = torch.cat([composition(batch) for batch in features.test])
+        found[f"A_c, {number} clusters, seed {seed}"] = scores
     return found
 
 

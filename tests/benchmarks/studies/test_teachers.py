@@ -37,6 +37,17 @@ def test_prints_a_line_for_every_teacher_width_and_score(capsys, backbone):
         assert abs(mean - (logical + structural) / 2) < 0.11
 
 
+def test_compositions_of_every_number_of_clusters_and_seed(capsys):
+    options = ["--image-size", "96", "--options", json.dumps(FEW), "--whiten", "8"]
+    teachers.main([*options, "--clusters", "2", "4", "--cluster-seeds", "0", "1"])
+    lines = [line.strip("| ").split("|") for line in capsys.readouterr().out.splitlines()]
+    rows = {
+        line[2].strip(): [cell.strip() for cell in line[3:]] for line in lines if "A_c" in line[2]
+    }
+    assert list(rows) == [f"A_c, {n} clusters, seed {seed}" for n in (2, 4) for seed in (0, 1)]
+    assert len({tuple(row) for row in rows.values()}) > 1
+
+
 def test_whitens_as_the_model_does():
     generator = torch.Generator().manual_seed(0)
     mix = torch.randn(6, 6, generator=generator)
