@@ -256,7 +256,8 @@ class ViGLAD(
             (PUAD; default); ``"sum"`` adds them as printed. ``"pseudo"`` leaves ``paper_score`` as it is by
             default, and adds the maxima of both maps, A_f and A_n to the final score with the weights that
             tell the validation images from pseudo-anomalies made of them, see
-            :func:`~pyg_viglad.scoring.pseudo_anomaly` and :class:`~pyg_viglad.scoring.PseudoFusion`.
+            :func:`~pyg_viglad.scoring.pseudo_anomaly` and :class:`~pyg_viglad.scoring.PseudoFusion`; with
+            fewer than 20 of them, the weights are unreliable.
         whiten: Number of directions to which the teacher's features are whitened before losses and maps,
             see :class:`~pyg_viglad.scoring.Whitening`; student and autoencoder then answer in so many
             channels. The node scorer, and ``feature="teacher"``, take the features before it. By default

@@ -15,6 +15,7 @@ __all__ = ["PseudoFusion", "PseudoKind", "pseudo_anomaly"]
 PseudoKind = Literal["swap", "erase", "copy", "mirror"]
 
 _SMALLEST, _LARGEST = 1 / 8, 1 / 3  # sides of a patch, in sides of the image
+_FEW = 20  # validation images, below which weights are unreliable
 _PLACES = 5  # places tried, of which the one that changes most is taken
 
 
@@ -126,6 +127,12 @@ class PseudoFusion(Statistics):
             raise ValueError(
                 "Expected finite scores of normal images and pseudo-anomalies "
                 f"(got {len(groups[0])} and {len(groups[1])}, not all of them finite)"
+            )
+        if len(groups[0]) < _FEW:
+            warnings.warn(
+                f"Expected at least {_FEW} validation images to weigh scores by pseudo-anomalies "
+                f"(got {len(groups[0])})",
+                stacklevel=2,
             )
         mean = groups[0].mean(0)
         variances = [(group - mean).square().mean(0) for group in groups]

@@ -1,3 +1,4 @@
+import warnings
 from typing import get_args
 
 import numpy as np
@@ -243,6 +244,15 @@ def test_one_image_and_constant_parts_stay_finite():
     total = fusion({"A": torch.tensor([1.0, 4.0]), "B": torch.tensor([3.0, 5.0])})
     assert total[0] == 0
     assert 0 < total[1] < 10
+
+
+@pytest.mark.parametrize("number", [19, 20])
+def test_few_images_are_warned_of(number):
+    normal, pseudo = torch.rand(number), 2 + torch.rand(50)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        PseudoFusion(["A"]).fit({"A": normal}, {"A": pseudo})
+    assert len(found) == (number < 20)
 
 
 def test_bad_scores():
