@@ -1,4 +1,5 @@
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,6 +36,23 @@ def test_swapped_digits_are_those_of_training(tmp_path):
                 unknown = plain.images[plain.pools["test"][digit]]
                 assert np.any((known == drawn).all((1, 2)))
                 assert not np.any((unknown == drawn).all((1, 2)))
+
+
+def test_test_images_have_layouts_of_their_own(monkeypatch):
+    drawn = {}
+
+    def keep(*arguments, **options):
+        drawn[split, seed] = ScatteredDigits(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vig_stage, "ScatteredDigits", keep)
+    args = SimpleNamespace(data="digits", num_objects=3, images=8, test_images=8)
+    for seed in (0, 1):
+        for split in ("train", "test"):
+            with pytest.raises(KeyboardInterrupt):
+                vig_stage.load_features(args, None, split, seed)
+    layouts = {tuple(images.boxes.flatten().tolist()) for images in drawn.values()}
+    assert len(layouts) == 4
 
 
 def test_prints_every_head(tmp_path, capsys):
