@@ -2,7 +2,7 @@
 # make notebooks: run the notebooks of examples/ and write their outputs into them.
 # make faults: what real files, habits and accidents do, into docs/faults.md; about ten minutes.
 # make docs: the documentation as pages, into docs/_build/html.
-# make bench: speed and memory at one and two threads, into benchmarks/RESULTS.md; about an hour.
+# make bench: speed and memory at one and two threads, into benchmarks/RESULTS.md.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

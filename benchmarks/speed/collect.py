@@ -1,8 +1,8 @@
 """Run the scripts of speed and memory, and write their tables into RESULTS.md.
 
 Each script's output is kept in ``--runs`` as NAME-THREADS.md; with ``--resume`` those that are there are not
-run again. The tables stand between two markers, at the end if the
-markers are not there yet. What follows ``--`` is handed to every script.
+run again. The tables stand between two markers, at the end if the markers are not there yet. What follows
+``--`` is handed to every script.
 
     python -m benchmarks.speed.collect --threads 1 2
 """

@@ -3,8 +3,8 @@
 A step is forward, backward and Adam, with one image and one penalty image, in one process and in turns.
 ViGLAD has the small student and the paper's losses, without augmented images, which saves a pass of teacher
 and student; a row has EfficientAD's losses. "Cached" steps are given the teacher's output, as training on a
-CPU is. anomalib's step is that of its Lightning model: its own networks (with the teacher's
-weights that ship here), its own losses. In bfloat16 both compute their networks under autocast.
+CPU is. anomalib's step is that of its Lightning model: its own networks (with the teacher's weights that ship
+here), its own losses. In bfloat16 both compute their networks under autocast.
 
     python -m benchmarks.speed.train_step --threads 1
 """

@@ -169,7 +169,7 @@ def check(
         try:
             splits[name] = open_split(folder, name, (256, 256), data_options, dataset)
         except (OSError, ValueError) as error:
-            if "data_options" in str(error):
+            if str(error).startswith("Expected 'data_options'"):
                 raise
             text = str(error).partition("; expected tree:")[0]
             found.setdefault(text, Problem(text, True))

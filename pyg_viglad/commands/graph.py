@@ -11,6 +11,8 @@ from pyg_viglad.files import write_json
 
 __all__ = ["graph"]
 
+_FEATURES = ("teacher", "output", "student")  # graphs of the features that the loss compares
+
 
 def graph(
     image: str,
@@ -64,7 +66,7 @@ def graph(
     xy = None if node is None else _parse_position(node)
     detector = open_model(model, device)
     names = None if block is None else [name.strip() for name in block.split(",")]
-    outputs = not {"teacher", "output", "student"}.isdisjoint(names or [])
+    outputs = not set(_FEATURES).isdisjoint(names or [])
     recorded = record_graphs(detector, picture, outputs=outputs)
     graphs = {name: batch.cpu() for name, batch in recorded.items()}
     chosen = _choose(graphs, names)
@@ -86,7 +88,7 @@ def graph(
     viewer = GraphViewer.from_model(detector, image, node=xy) if html else None
     # After all checks, so that a mistake creates no files.
     folder = open_run(output, "graph", config)
-    for name in (*graphs, "teacher", "output", "student"):  # of an earlier image
+    for name in (*graphs, *_FEATURES):  # of an earlier image
         for suffix in (".graphml", ".json"):
             (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
@@ -143,8 +145,7 @@ def _choose(graphs: dict[str, Batch], names: list[str] | None) -> dict[str, Batc
     if unknown:
         known = [f"{part}.0 to {part}.11, {part}" for part in ("encoder", "decoder")]
         raise ValueError(
-            f"Expected 'block' among input, {', '.join(known)}, teacher, output, student "
-            f"(got '{unknown[0]}')"
+            f"Expected 'block' among input, {', '.join((*known, *_FEATURES))} (got '{unknown[0]}')"
         )
     return {name: graphs[name] for name in names}
 

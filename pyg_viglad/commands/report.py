@@ -75,11 +75,11 @@ def format_table(rows: dict[str, dict[str, float]], header: bool = True) -> str:
     title = f"{'image AUROC (%)':32}" + "".join(f"{key:>{widths[key]}}" for key in widths)
     lines = [title] if header else []
     for name, row in rows.items():
-        cells = (f"{100 * row[key]:.1f}".replace("nan", "-") for key in widths)
-        line = "".join(
-            f"{cell:>{width}}" for cell, width in zip(cells, widths.values(), strict=True)
+        cells = (
+            f"{100 * row[key]:.1f}".replace("nan", "-").rjust(width)
+            for key, width in widths.items()
         )
-        lines.append(f"{SCORES.get(name, name):32}{line}")
+        lines.append(f"{SCORES.get(name, name):32}" + "".join(cells))
     return "\n".join(lines)
 
 

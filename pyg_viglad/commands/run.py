@@ -109,9 +109,8 @@ def open_run(output: str | os.PathLike[str], command: str, config: dict[str, Any
         raise ValueError(
             f"Expected an output folder of '{command}' (got '{folder}' with a run of '{other[1]}')"
         )
-    if not config.get(
-        "resume"
-    ):  # the checkpoint of an earlier run does not belong to these options
+    # The checkpoint of an earlier run does not belong to these options.
+    if not config.get("resume"):
         (folder / _CHECKPOINT).unlink(missing_ok=True)
     for name in _PICTURES:
         (folder / name).unlink(missing_ok=True)

@@ -195,9 +195,8 @@ def _check(category: str, expected: Expected, splits: list[FileDataset], read: b
         ]
     if read:
         for split in splits:
-            errors = _unreadable(split.get, split.indices())
-            lines = [text.splitlines()[0] for text in errors]
-            problems += _summary(f"unreadable {split.split} images", lines)
+            errors = map(_first_line, _unreadable(split.get, split.indices()))
+            problems += _summary(f"unreadable {split.split} images", list(errors))
     else:
         missing = [str(path) for path in test.missing_masks()]
         problems += _summary("images without a mask", missing)
@@ -208,5 +207,5 @@ def _summary(what: str, found: list[str]) -> list[str]:
     return [f"{what}: {len(found)}, the first: {found[0]}"] if found else []
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception | str) -> str:
     return str(error).splitlines()[0].removesuffix("; expected tree:")

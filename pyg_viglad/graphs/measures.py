@@ -83,7 +83,7 @@ def graph_measures(
 
 
 class NeighborChanges(NamedTuple):
-    """Returns the edges of two graphs on the coarser of their grids, without self-loops.
+    """Edges of two graphs on the coarser of their grids, without self-loops.
 
     Each is ``[2, E]``, row 0 the neighbour, row 1 the centre, grouped by centre.
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torch_geometric.data import Batch, Data
 
 from pyg_viglad.files import check_download, write_json, write_tensors, write_text
@@ -963,11 +963,12 @@ class ViGLAD(
         folder = Path(save_directory).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         about = options.get("model_card_kwargs")
-        self._about |= about or {}
+        given = about or {}
+        self._about |= {key: given[key] for key in ("data", "scores") if key in given}
         write_tensors(folder / "model.safetensors", self.state_dict(), {"format": "pt"})
         self._save_pretrained(folder)
         if about is not None or not (folder / "README.md").exists():
-            write_text(folder / "README.md", str(self.generate_model_card()))
+            write_text(folder / "README.md", str(self.generate_model_card(**given)))
         # The mixin deletes config.json first; a kill in between would leave a model without it.
         others = options.keys() - {"model_card_kwargs"}
         return super().save_pretrained(folder, **options) if others else None
@@ -1253,11 +1254,6 @@ def _each_image(images: Any) -> Iterator[Any]:
                 yield image
 
 
-def _is_map_style(source: object) -> bool:
-    """Returns whether a dataset is indexed; an ``IterableDataset`` inherits ``__getitem__`` alone."""
-    return hasattr(source, "__getitem__") and hasattr(source, "__len__")
-
-
 def _batches(source: ImageSource, device: torch.device) -> Iterator[Tensor]:
     """Iterates over batches of images ``[B, 3, H, W]``."""
     batches: Any
@@ -1265,7 +1261,7 @@ def _batches(source: ImageSource, device: torch.device) -> Iterator[Tensor]:
         batches = [source]
     elif isinstance(source, Tensor):
         batches = source.split(_BATCH_SIZE)
-    elif not isinstance(source, list | tuple) and _is_map_style(source):
+    elif hasattr(source, "__getitem__") and not isinstance(source, list | tuple | IterableDataset):
         dataset: Any = source
         first = dataset[0] if len(dataset) else None
         collate = Batch.from_data_list if isinstance(first, Data) else None

@@ -75,8 +75,7 @@ def synchronize_batch_norms(module: nn.Module, processes: int) -> Iterator[None]
     """Synchronises the batch statistics of a module's batch normalizations across processes.
 
     Unlike :class:`torch.nn.SyncBatchNorm` it works on a CPU too, and :class:`NodeNorm` counts the nodes
-    of all processes. All processes must run the same layers in the same
-    order.
+    of all processes. All processes must run the same layers in the same order.
 
     Args:
         module: A module that contains batch normalizations.

@@ -38,8 +38,8 @@ class LastCheckpoint(Checkpoint):
     """Keeps the last checkpoint of a training in one file.
 
     It is written every so many steps, after the last step, and before an early end: by a limit of
-    time, by Ctrl-C (see :func:`run_trainer`) or by SIGTERM. The current step is
-    finished first, so that weights, optimizer and step number agree.
+    time, by Ctrl-C (see :func:`run_trainer`) or by SIGTERM. The current step is finished
+    first, so that weights, optimizer and step number agree.
 
     Args:
         path: The file.

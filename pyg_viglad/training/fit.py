@@ -88,7 +88,7 @@ def fit(
         >>> model.save_pretrained("runs/digits/model")  # doctest: +SKIP
     """
     from pyg_viglad.training.checkpoint import run_trainer
-    from pyg_viglad.training.modules import ViGLADModule
+    from pyg_viglad.training.modules import ViGLADModule, move_to_gpu
 
     if batch_size < 1:
         raise ValueError(f"Expected 'batch_size' to be at least 1 (got {batch_size})")
@@ -143,9 +143,9 @@ def fit(
     module = ViGLADModule(model, lr, weight_decay, seed=seed, images=train, cache=cache)
     run_trainer(trainer, module, loaders, checkpoint)
     module.images = module.cache = None  # frees its file: the trainer keeps the module
-    # Statistics are fitted in the type in which the model is loaded, and on the GPU that Lightning left.
-    device = trainer.strategy.root_device
-    model.to(device if device.type == "cuda" else model.device, torch.get_default_dtype())
+    move_to_gpu(module)  # Lightning moves it back
+    # As it will be loaded, whatever the precision of the training.
+    model.to(torch.get_default_dtype())
     model.fit_statistics(train, validation, shards_of(trainer), precision)
 
 

@@ -70,7 +70,7 @@ class ViGLADModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Fits the teacher's statistics and fills the cache, once the processes can communicate."""
-        _move_to_gpu(self)
+        move_to_gpu(self)
         self.shards = shards_of(self.trainer)
         normalization = self.model.teacher_normalization
         if self.cache is not None:
@@ -169,7 +169,7 @@ class DistillationModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Fits the normalisation, once the processes can communicate."""
-        _move_to_gpu(self)
+        move_to_gpu(self)
         self.shards = shards_of(self.trainer)
         if self.images is not None and not self.normalization.fitted:
             outputs = (self.features(batch.to(self.device)) for batch in self.images)
@@ -208,7 +208,7 @@ class DistillationModule(LightningModule):
         _set_learning_rate(self, self.lr * factor)
 
 
-def _move_to_gpu(module: LightningModule) -> None:
+def move_to_gpu(module: LightningModule) -> None:
     """Moves a module to the trainer's GPU, as Lightning does only after ``setup``."""
     device = module.trainer.strategy.root_device
     if device.type == "cuda":

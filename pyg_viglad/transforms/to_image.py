@@ -58,9 +58,9 @@ def to_image(
 
     Gray images are repeated over the three channels, an alpha channel is composited on ``background``, the
     EXIF orientation is applied, and integers are scaled by the range of their type, so that 16-bit gray
-    images keep all their values. Of several frames or pages the first is read. Among
-    lossless formats, damaged pixels are detected in PNG files only, which have checksums; damaged
-    metadata are ignored.
+    images keep all their values. Of several frames or pages the first is read. Among lossless
+    formats, damaged pixels are detected in PNG files only, which have checksums; damaged metadata are
+    ignored.
 
     Args:
         value: A path; a PIL image of any mode; an array ``[H, W]`` or ``[H, W, C]``; a tensor

@@ -340,5 +340,6 @@ def test_help_of_every_command(command, capsys, recwarn):
     assert end.value.code == 0
     shown = capsys.readouterr()
     assert "--config" in shown.out
+    assert "<pyg_viglad" not in shown.out  # targets of links
     assert shown.err == ""
     assert not recwarn.list

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyg_viglad.datasets import ImageFolder, find_leftovers, find_problems, find_unreadable
+from pyg_viglad.datasets import (
+    ImageFolder,
+    MVTecLOCO,
+    VisA,
+    find_leftovers,
+    find_problems,
+    find_unreadable,
+)
 from tests.datasets.trees.images import mask, write_images, write_mask
+from tests.datasets.trees.mvtec_loco import write_mvtec_loco
+from tests.datasets.trees.visa import write_visa
 
 
 @pytest.fixture
@@ -81,6 +90,20 @@ def test_leftovers(tree):
         "Expected masks with an image in '/ground_truth/bad' (got '007.png')",
         "Expected the mask '/ground_truth/bad/000.png' to be as large as its image, 20x34 (got 10x17)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("write", "kind", "category"),
+    [(write_mvtec_loco, MVTecLOCO, "pushpins"), (write_visa, VisA, "candle")],
+)
+def test_tables_that_data_sets_read_are_no_leftovers(tmp_path, write, kind, category):
+    write(tmp_path)
+    opened = {name: kind(tmp_path, category, name) for name in ("train", "val", "test")}
+    folder = opened["test"].folder
+    found = " ".join(problem.text for problem in find_leftovers(folder, opened))
+    assert "defects_config.json" not in found
+    assert "image_anno.csv" not in found
+    assert (folder / "defects_config.json").exists() or (folder / "image_anno.csv").exists()
 
 
 def test_images_of_a_split_that_could_not_be_opened_are_read(tree):

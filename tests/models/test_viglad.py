@@ -516,7 +516,9 @@ def test_a_plain_pca_is_saved(tmp_path):
 def test_the_card_of_a_loaded_model_is_that_of_the_saved_one(tmp_path):
     model = ViGLAD("small", 96, autoencoder="conv")
     about = {"data": "4 images of noise", "scores": "image AUROC 50"}
-    model.save_pretrained(tmp_path, model_card_kwargs=about)
+    model.save_pretrained(tmp_path, model_card_kwargs={**about, "other": object()})
+    kept = json.loads((tmp_path / "config.json").read_text())["about"]
+    assert kept == {"teacher": "mobilenetv1", **about}
     card = (tmp_path / "README.md").read_text()
     for fact in ("the shipped one (MIT)", *about.values()):
         assert f"| {fact}" in card
